@@ -1,7 +1,8 @@
 """The words shared by layouts, scene states, the renderer and whoever plans a world.
 
 All geometries are shapely polygons in metres of the site's own UTM zone unless a docstring says otherwise.
-`SiteLayout` is what never moves, `SceneState` what is there at one acquisition, `SceneTruth` what was written.
+`SiteLayout` is what never moves, `SceneState` what is there at one acquisition, `SceneTruth` what was
+written.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ VehicleKind = Literal["car", "van", "minibus", "lorry", "articulated", "flatbed"
 VehicleLabel = Literal["car", "heavy"]
 RoofKind = Literal["metal_gable", "flat", "sawtooth"]
 
-GOODS_KINDS: tuple[GoodsKind, ...] = ("container", "pallets", "crates", "coils", "big_bags", "timber", "pipes")
+GOODS_KINDS: tuple[GoodsKind, ...] = (
+    "container", "pallets", "crates", "coils", "big_bags", "timber", "pipes",
+)
 HEAVY_LENGTH_M = 7.0
 """A vehicle of this length or longer is heavy (design, section 4)."""
 
@@ -63,7 +66,7 @@ class BuildingShape:
 
 @dataclass(frozen=True, slots=True)
 class RoadShape:
-    """A straight road given by its outline; `marked` roads carry lane lines, `public` ones foreign traffic."""
+    """A straight road given by its outline; `marked` ones carry lane lines, `public` ones passing traffic."""
 
     road_id: str
     start: MapPoint
@@ -111,6 +114,17 @@ class ArrayShape:
 
 
 @dataclass(frozen=True, slots=True)
+class StandShape:
+    """A place off the marked bays where vehicles stop: at a dock, in a queue, along a site road."""
+
+    centre: MapPoint
+    heading_deg: float
+    """Degrees clockwise from north."""
+    length_m: float
+    use: VehicleLabel
+
+
+@dataclass(frozen=True, slots=True)
 class TreeShape:
     """A tree: crown centre, crown radius and height in metres."""
 
@@ -136,6 +150,7 @@ class SiteLayout:
     yards: tuple[YardShape, ...] = ()
     slots: tuple[SlotShape, ...] = ()
     arrays: tuple[ArrayShape, ...] = ()
+    stands: tuple[StandShape, ...] = ()
     trees: tuple[TreeShape, ...] = ()
 
     def slots_of(self, kind: SlotKind) -> tuple[SlotShape, ...]:
@@ -207,7 +222,7 @@ class VehicleTruth:
 
 @dataclass(frozen=True, slots=True)
 class PanelTruth:
-    """One PV array as rendered. Polygons (file coordinates) outline the modules present, without the missing."""
+    """One PV array as rendered. Polygons (file coordinates) outline the modules that are present."""
 
     array_id: str
     site_id: str
