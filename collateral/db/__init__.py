@@ -1,0 +1,1 @@
+"""PostgreSQL with TimescaleDB: pool, migrations and one module per aggregate."""

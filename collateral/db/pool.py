@@ -1,0 +1,156 @@
+"""A pool of psycopg2 connections that act under one of the schema's roles."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from collateral.errors import ServiceError
+
+
+class Role(StrEnum):
+    """Database roles; the rights of each are in migrations/0001."""
+
+    OWNER = "cw_owner"
+    INGEST = "cw_ingest"
+    APP = "cw_app"
+    OFFICER = "cw_officer"
+
+
+@dataclass(frozen=True)
+class PoolStats:
+    """Counters of one pool."""
+
+    role: str
+    size: int
+    idle: int
+    in_use: int
+    opened: int
+    broken: int
+
+
+class Pool:
+    """Hands out connections, at most `size` at a time, each with `SET ROLE` and UTC.
+
+    A connection is committed when its block ends, rolled back when it raises, and replaced when the server went away.
+    """
+
+    def __init__(self, url: str, role: Role = Role.APP, size: int = 4, wait_s: float = 30.0) -> None:
+        self._url = url
+        self._role = role
+        self._size = size
+        self._wait_s = wait_s
+        self._condition = threading.Condition()
+        self._idle: list[Connection] = []
+        self._in_use = 0
+        self._opened = 0
+        self._broken = 0
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """One transaction.
+
+        Raises:
+            ServiceError: no connection became free in time, or the server does not answer.
+        """
+        held = self._take()
+        try:
+            yield held
+            held.commit()
+        except BaseException:
+            if not held.closed:
+                held.rollback()
+            raise
+        finally:
+            self._give(held)
+
+    def stats(self) -> PoolStats:
+        """Counters since the pool was made."""
+        with self._condition:
+            return PoolStats(self._role, self._size, len(self._idle), self._in_use, self._opened, self._broken)
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        with self._condition:
+            for held in self._idle:
+                held.close()
+            self._idle.clear()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _take(self) -> Connection:
+        deadline = time.monotonic() + self._wait_s
+        with self._condition:
+            while self._in_use >= self._size:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise ServiceError(
+                        f"All {self._size} connections of the {self._role} pool were busy for {self._wait_s:.0f} s; "
+                        "make the pool larger or the queries shorter."
+                    )
+                self._condition.wait(remaining)
+            self._in_use += 1
+            while self._idle:
+                held = self._idle.pop()
+                if not held.closed:
+                    return held
+        try:
+            return self._open()
+        except BaseException:
+            with self._condition:
+                self._in_use -= 1
+                self._condition.notify()
+            raise
+
+    def _open(self) -> Connection:
+        held = connect(self._url, self._role)
+        with self._condition:
+            self._opened += 1
+        return held
+
+    def _give(self, held: Connection) -> None:
+        with self._condition:
+            self._in_use -= 1
+            if held.closed:
+                self._broken += 1
+            else:
+                self._idle.append(held)
+            self._condition.notify()
+
+
+def connect(url: str, role: Role) -> Connection:
+    """One connection acting as `role`, in UTC. The login behind `url` must be a member of the role."""
+    try:
+        held = psycopg2.connect(url, connect_timeout=10, application_name=f"collateral {role}")
+    except psycopg2.OperationalError as error:
+        raise ServiceError(f"The database does not answer ({str(error).strip()}); start it and try again.") from error
+    try:
+        with held, held.cursor() as cursor:
+            cursor.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role.value)))
+            cursor.execute("SET TIME ZONE 'UTC'")
+    except psycopg2.Error:
+        held.close()
+        raise
+    return held
+
+
+def fetch_dicts(held: Connection, query: str, parameters: Any = None) -> list[dict[str, Any]]:
+    """Rows of `query` as dictionaries, for mapping to frozen dataclasses by keyword."""
+    with held.cursor() as cursor:
+        cursor.execute(query, parameters)
+        assert cursor.description is not None
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
