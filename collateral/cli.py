@@ -1,0 +1,137 @@
+"""The command `collateral`: a static table of commands; a package is loaded only when one of its commands is chosen."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from collateral.command import Command, Outcome
+from collateral.errors import CollateralError, UsageError
+from collateral.log import configure_logging, mask_secrets
+from collateral.settings import load_settings
+
+TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("services", "up"): ("collateral.services.commands", "start the private database and broker"),
+    ("services", "down"): ("collateral.services.commands", "stop them"),
+    ("services", "status"): ("collateral.services.commands", "say what runs where"),
+    ("database", "migrate"): ("collateral.commands", "bring the schema to the newest version"),
+    ("status", ""): ("collateral.commands", "counts of the running system, services, lag, jobs"),
+    ("schedule", ""): ("collateral.commands", "run scan, score and housekeeping on time"),
+    ("portfolio", "import"): ("collateral.portfolio.commands", "validate and write a portfolio folder, all or nothing"),
+    ("portfolio", "export"): ("collateral.portfolio.commands", "write the portfolio as files"),
+    ("portfolio", "schema"): ("collateral.portfolio.commands", "describe every file and column"),
+    ("user", "password"): ("collateral.portfolio.commands", "set a person's password"),
+    ("scan", ""): ("detection.scan_command", "register scenes and run detectors on the sites in them"),
+    ("train", ""): ("detection.commands", "train a detector"),
+    ("evaluate", "vehicles"): ("detection.commands", "vehicle detector against labelled boxes"),
+    ("evaluate", "solar-chips"): ("detection.commands", "panel detector against labelled chips"),
+    ("evaluate", "panels"): ("detection.commands", "panel segmentation against masks"),
+    ("evaluate", "slots"): ("detection.commands", "slot classifier against labelled slots"),
+    ("evaluate", "scenes"): ("detection.commands", "all detectors against rendered scenes and their truth"),
+    ("models", "list"): ("detection.commands", "the detectors that are installed"),
+    ("models", "card"): ("detection.commands", "print one model card"),
+    ("models", "verify"): ("detection.commands", "check every weights file against its card"),
+    ("ingest", ""): ("iot.commands", "telemetry from the broker to the database"),
+    ("backfill", ""): ("iot.commands", "load recorded telemetry with its original arrival times"),
+    ("replay", ""): ("iot.commands", "play a recorded CSV through the broker"),
+    ("observe", ""): ("iot.commands", "roll up readings and write daily observations"),
+    ("score", ""): ("scoring.commands", "score sites and raise alerts"),
+    ("dashboard", ""): ("dashboard.commands", "serve the map dashboard"),
+    ("sample", "write"): ("data_samples.commands", "write a sample world"),
+    ("fleet", ""): ("data_samples.commands", "publish the sample world's devices, live, over MQTT"),
+    ("demo", "up"): ("data_samples.commands", "the whole system on a sample world until Ctrl-C"),
+    ("demo", "check"): ("data_samples.commands", "the same unattended, verified, as JSON"),
+    ("bench", "ingest"): ("benchmarks.commands", "measure ingest against a bare consumer"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0 done, 1 failed, 2 usage."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    key, rest = _choose(words)
+    if key is None:
+        return _overview(words)
+    command = _load(key)
+    parser = _parser(key, command)
+    args = parser.parse_args(rest)
+    configure_logging(args.verbose)
+    try:
+        outcome = command.run(args, load_settings(os.environ))
+    except UsageError as error:
+        return _fail(str(error), args.json, 2)
+    except CollateralError as error:
+        return _fail(str(error), args.json, 1)
+    except KeyboardInterrupt:
+        return _fail("Interrupted.", args.json, 1)
+    except BrokenPipeError:
+        return 1
+    _show(outcome, args.json)
+    return 0 if outcome.ok else 1
+
+
+def _choose(words: Sequence[str]) -> tuple[tuple[str, str] | None, list[str]]:
+    if len(words) >= 2 and (words[0], words[1]) in TABLE:
+        return (words[0], words[1]), list(words[2:])
+    if words and (words[0], "") in TABLE:
+        return (words[0], ""), list(words[1:])
+    return None, []
+
+
+def _load(key: tuple[str, str]) -> Command:
+    module = importlib.import_module(TABLE[key][0])
+    command = module.COMMANDS[" ".join(filter(None, key))]
+    assert isinstance(command, Command)
+    return command
+
+
+def _parser(key: tuple[str, str], command: Command) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=" ".join(filter(None, ("collateral", *key))),
+        description=command.summary,
+        epilog=f"example:\n  {command.example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.add_argument("--verbose", action="store_true", help="log more on standard error")
+    command.configure(parser)
+    return parser
+
+
+def _overview(words: Sequence[str]) -> int:
+    lines = ["usage: collateral COMMAND [options]   (COMMAND --help shows an example)", ""]
+    lines += [f"  {' '.join(filter(None, key)):<22}{summary}" for key, (_, summary) in TABLE.items()]
+    text = "\n".join(lines) + "\n"
+    if words and words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(text)
+        return 0
+    if words:
+        text = f"collateral: unknown command {' '.join(words[:2])!r}\n{text}"
+    sys.stderr.write(text)
+    return 2
+
+
+def _fail(message: str, as_json: bool, code: int) -> int:
+    message = mask_secrets(message)
+    logging.getLogger("collateral").error("%s", message)
+    if as_json:
+        sys.stdout.write(orjson.dumps({"error": message}).decode() + "\n")
+    return code
+
+
+def _show(outcome: Outcome, as_json: bool) -> None:
+    if as_json:
+        data = orjson.dumps(dict(outcome.payload), default=str, option=orjson.OPT_SERIALIZE_NUMPY)
+        sys.stdout.write(data.decode() + "\n")
+        return
+    text = outcome.text or "\n".join(f"{key}: {value}" for key, value in outcome.payload.items())
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
