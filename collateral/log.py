@@ -16,7 +16,7 @@ def mask_secrets(text: str) -> str:
 
 
 class _MaskingFormatter(logging.Formatter):
-    converter = staticmethod(time.gmtime)  # type: ignore[assignment]
+    converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         return mask_secrets(super().format(record))

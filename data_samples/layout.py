@@ -1,7 +1,7 @@
-"""Plans of industrial sites: where halls, roads, bays, storage slots, PV tables and trees are. Deterministic by seed.
+"""Plans of industrial sites: where halls, roads, bays, storage slots, PV tables and trees are.
 
-A plan is drawn in a local frame (u along the street, v away from it, metres, origin in the middle of the site) and
-turned into UTM. Sites measure 130-190 m a side, because every pixel of every scene costs time.
+A plan is drawn in a local frame (u along the street, v away from it, metres, origin in the middle of the site)
+and turned into UTM. Sites measure 130-170 m a side, because every pixel of every scene costs time.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from data_samples.scene_model import (
 
 BAY_WIDTH_M, BAY_LENGTH_M, AISLE_M = 2.5, 5.0, 6.5
 SLOT_WIDTH_M, SLOT_LENGTH_M = 4.0, 7.5
+BAY_SIZES_M = {"parking_bay": (BAY_WIDTH_M, BAY_LENGTH_M), "yard_bay": (SLOT_WIDTH_M, SLOT_LENGTH_M)}
 MODULE_WIDTH_M, TABLE_DEPTH_M, TABLE_PITCH_M = 1.05, 3.9, 7.0
 KWP_PER_M2 = 0.2
 """Nominal power of modern modules per square metre of their area."""
@@ -47,16 +48,14 @@ def utm_epsg(lon: float, lat: float) -> int:
 
 
 @lru_cache(maxsize=64)
-def _projection(epsg: int) -> pyproj.Transformer:
-    return pyproj.Transformer.from_crs("EPSG:4326", f"EPSG:{epsg}", always_xy=True)
+def _projection(epsg: int, *, inverse: bool = False) -> pyproj.Transformer:
+    ends = (f"EPSG:{epsg}", "EPSG:4326") if inverse else ("EPSG:4326", f"EPSG:{epsg}")
+    return pyproj.Transformer.from_crs(*ends, always_xy=True)
 
 
 def to_lonlat(polygon: Polygon, utm_epsg: int) -> Polygon:
     """A polygon of UTM metres as WGS 84 longitude and latitude."""
-    projection = _projection(utm_epsg)
-    return shapely_transform(
-        lambda x, y, z=None: projection.transform(x, y, direction=pyproj.enums.TransformDirection.INVERSE), polygon
-    )
+    return shapely_transform(_projection(utm_epsg, inverse=True).transform, polygon)
 
 
 @dataclass
@@ -109,9 +108,8 @@ class _Plan:
         self, start: tuple[float, float], end: tuple[float, float], width: float,
         *, marked: bool = False, public: bool = False,
     ) -> None:
-        self.roads.append(RoadShape(
-            f"{self.site_id}-R{len(self.roads) + 1}", self.point(*start), self.point(*end), width, marked, public
-        ))
+        road_id = f"{self.site_id}-R{len(self.roads) + 1}"
+        self.roads.append(RoadShape(road_id, self.point(*start), self.point(*end), width, marked, public))
 
     def stand(self, u: float, v: float, local_deg: float, length: float, use: VehicleLabel) -> None:
         self.stands.append(StandShape(self.point(u, v), self.heading(local_deg), length, use))
@@ -132,9 +130,11 @@ class _Plan:
         number = sum(slot.kind == kind for slot in self.slots) + 1
         self.slots.append(SlotShape(f"{self.site_id}-{letter}{number:02d}", kind, polygon, yard_id))
 
-    def bay_row(self, kind: SlotKind, u0: float, v_front: float, count: int, yard_id: str, *, up: bool) -> None:
+    def bay_row(
+        self, kind: SlotKind, u0: float, v_front: float, count: int, yard_id: str, *, up: bool
+    ) -> None:
         """A row of bays along u whose fronts lie on v_front and which extend up or down from it."""
-        width, length = (BAY_WIDTH_M, BAY_LENGTH_M) if kind == "parking_bay" else (SLOT_WIDTH_M, SLOT_LENGTH_M)
+        width, length = BAY_SIZES_M[kind]
         back = v_front + (length if up else -length)
         for number in range(count):
             left, right = u0 + number * width, u0 + (number + 1) * width
@@ -151,7 +151,7 @@ class _Plan:
         return v0 + depth + 1
 
     def stock_yard(self, u0: float, v0: float, u1: float, v1: float) -> None:
-        """Stock yard: places of about 3 x 5 m in pairs of rows with aisles between, filled in a seeded order."""
+        """Stock yard: places of about 3 x 5 m in pairs of rows with aisles, filled in a seeded order."""
         goods = GOODS_KINDS[int(self.rng.integers(len(GOODS_KINDS)))]
         places: list[Polygon] = []
         v = v0 + 1.5
@@ -211,15 +211,16 @@ class _Plan:
         boundary = self.rect(-self.half_u, -self.half_v, self.half_u, self.half_v)
         return SiteLayout(
             self.site_id, self.kind, epsg, self.centre, self.rotation_deg, seed, boundary,
-            tuple(self.buildings), tuple(self.roads), tuple(self.yards), tuple(self.slots), tuple(self.arrays),
-            tuple(self.stands), tuple(self.trees),
+            tuple(self.buildings), tuple(self.roads), tuple(self.yards), tuple(self.slots),
+            tuple(self.arrays), tuple(self.stands), tuple(self.trees),
         )
 
 
 def _site_road(plan: _Plan) -> None:
     """Gate, and the site's own road along the right side, with places where vehicles stop."""
     gate = plan.gate_u
-    plan.road((gate, -plan.half_v - 9.0), (gate, plan.half_v - 5.0), 7.0, marked=bool(plan.rng.random() < 0.5))
+    marked = bool(plan.rng.random() < 0.5)
+    plan.road((gate, -plan.half_v - 9.0), (gate, plan.half_v - 5.0), 7.0, marked=marked)
     for v in np.arange(-plan.half_v + 8.0, plan.half_v - 14.0, 19.0):
         plan.stand(gate + 1.8, float(v), 90.0, 17.0, "heavy")
     for v in np.arange(-plan.half_v + 12.0, plan.half_v - 8.0, 6.5):
@@ -261,7 +262,8 @@ def _warehouse(plan: _Plan) -> None:
     start_u = -u + 9
     per_row = min(per_row, int((plan.gate_u - 8 - start_u) / SLOT_WIDTH_M))
     depth = SLOT_LENGTH_M * rows + 11.0 * math.ceil(rows / 2)
-    yard_id = plan.yard(start_u - 3, yard_top, start_u + per_row * SLOT_WIDTH_M + 3, yard_top + depth, "concrete")
+    right = start_u + per_row * SLOT_WIDTH_M + 3
+    yard_id = plan.yard(start_u - 3, yard_top, right, yard_top + depth, "concrete")
     row_v = yard_top + 1.0
     for row in range(rows):
         plan.bay_row("yard_bay", start_u, row_v, per_row, yard_id, up=True)
@@ -308,8 +310,8 @@ _PLANNERS = {"factory": _factory, "warehouse": _warehouse, "solar": _solar}
 def make_layout(site_id: str, kind: SiteKind, lon: float, lat: float, seed: int) -> SiteLayout:
     """The plan of one site around a WGS 84 place. The same arguments give the same plan.
 
-    Seeded by `seed` and the site id, so that sites of one world differ. Identifiers: yard bays `ID-B01`, parking bays
-    `ID-P01`, yards `ID-Y1`, arrays `ID-A01`.
+    Seeded by `seed` and the site id, so that sites of one world differ. Identifiers: yard bays `ID-B01`,
+    parking bays `ID-P01`, yards `ID-Y1`, arrays `ID-A01`.
     """
     rng = np.random.default_rng([seed, *site_id.encode()])
     epsg = utm_epsg(lon, lat)

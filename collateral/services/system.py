@@ -27,7 +27,8 @@ ROOT_HOMES = Path("/var/lib/collateral-watch")
 
 def say(message: str) -> None:
     """Prints one line of progress where people look and `--json` does not."""
-    print(f"services: {message}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"services: {message}\n")
+    sys.stderr.flush()
 
 
 @dataclass(frozen=True)
