@@ -20,12 +20,8 @@ from collateral.errors import ServiceError
 SUITE = "trixie"
 """Debian 13: the first to carry PostgreSQL 17 with TimescaleDB."""
 
-DEBIAN_SUITES = frozenset(
-    "bullseye bookworm trixie forky duke sid oldoldstable oldstable stable testing unstable".split()
-)
-KEYRINGS = tuple(
-    Path("/usr/share/keyrings") / f"debian-archive-keyring.{ending}" for ending in ("pgp", "gpg")
-)
+DEBIAN_SUITES = frozenset("bullseye bookworm trixie forky duke sid oldoldstable oldstable stable testing unstable".split())
+KEYRINGS = tuple(Path("/usr/share/keyrings") / f"debian-archive-keyring.{ending}" for ending in ("pgp", "gpg"))
 FETCH_TIMEOUT_SECONDS = 600.0
 
 
@@ -98,8 +94,15 @@ class AptRoot:
         environment = {**os.environ, "APT_CONFIG": str(self.folder / "apt.conf"), "LC_ALL": "C.UTF-8"}
         try:
             done = subprocess.run(
-                command, cwd=cwd or self.folder, env=environment, text=True, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=FETCH_TIMEOUT_SECONDS, check=False,
+                command,
+                cwd=cwd or self.folder,
+                env=environment,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=FETCH_TIMEOUT_SECONDS,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServiceError(f"{' '.join(command[:2])} failed: {error}.") from error

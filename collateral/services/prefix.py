@@ -69,10 +69,34 @@ class Prefix:
 
 
 MAINTENANCE = (
-    "adduser", "base-passwd", "debconf", "init-system-helpers", "libc-l10n", "libdebconfclient0", "libgdbm*", "libio-pty-perl",
-    "libipc-run-perl", "libjson-perl", "libperl*", "libpam-modules*", "libproc2-0", "libsemanage*", "libtext-*-perl",
-    "locales", "login.defs", "netbase", "openssl", "passwd", "perl*", "postgresql-common*", "procps", "sensible-utils",
-    "ssl-cert", "sysvinit-utils", "tzdata", "ucf",
+    "adduser",
+    "base-passwd",
+    "debconf",
+    "init-system-helpers",
+    "libc-l10n",
+    "libdebconfclient0",
+    "libgdbm*",
+    "libio-pty-perl",
+    "libipc-run-perl",
+    "libjson-perl",
+    "libperl*",
+    "libpam-modules*",
+    "libproc2-0",
+    "libsemanage*",
+    "libtext-*-perl",
+    "locales",
+    "login.defs",
+    "netbase",
+    "openssl",
+    "passwd",
+    "perl*",
+    "postgresql-common*",
+    "procps",
+    "sensible-utils",
+    "ssl-cert",
+    "sysvinit-utils",
+    "tzdata",
+    "ucf",
 )
 """Packages whose programs only install-time scripts call; nothing unpacked here runs those."""
 
@@ -84,8 +108,12 @@ DATABASE_AND_BROKER = Recipe(
     packages=("postgresql-17-timescaledb", "mosquitto"),
     leave_out=(*MAINTENANCE, *CODE_GENERATION),
     programs=(
-        "usr/lib/postgresql/17/bin/initdb", "usr/lib/postgresql/17/bin/pg_*", "usr/lib/postgresql/17/bin/postgres",
-        "usr/lib/postgresql/17/bin/psql", "usr/sbin/mosquitto", "usr/bin/mosquitto_passwd",
+        "usr/lib/postgresql/17/bin/initdb",
+        "usr/lib/postgresql/17/bin/pg_*",
+        "usr/lib/postgresql/17/bin/postgres",
+        "usr/lib/postgresql/17/bin/psql",
+        "usr/sbin/mosquitto",
+        "usr/bin/mosquitto_passwd",
     ),
 )
 
@@ -153,7 +181,8 @@ def _make(recipe: Recipe, cache: Path) -> Prefix:
         scratch_folder = Path(scratch)
         apt = open_apt(_made(scratch_folder / "apt"))
         packages = tuple(
-            package for package in apt.resolve(recipe.packages)
+            package
+            for package in apt.resolve(recipe.packages)
             if not any(fnmatch.fnmatch(package.name, pattern) for pattern in recipe.leave_out)
         )
         say(f"fetching {len(packages)} signed Debian packages")

@@ -84,14 +84,30 @@ def run_as(
     try:
         if output is None:
             return subprocess.run(  # type: ignore[call-overload, no-any-return]
-                arguments, cwd="/", env=dict(environment or plain_environment()), text=True, timeout=timeout,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **identity,
+                arguments,
+                cwd="/",
+                env=dict(environment or plain_environment()),
+                text=True,
+                timeout=timeout,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+                **identity,
             )
         with output.open("w") as sink:
             done = subprocess.run(  # type: ignore[call-overload]
-                arguments, cwd="/", env=dict(environment or plain_environment()), text=True, timeout=timeout,
-                stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
-                check=False, **identity,
+                arguments,
+                cwd="/",
+                env=dict(environment or plain_environment()),
+                text=True,
+                timeout=timeout,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                check=False,
+                **identity,
             )
         return subprocess.CompletedProcess(arguments, int(done.returncode), output.read_text(errors="replace"))
     except subprocess.TimeoutExpired:

@@ -1,0 +1,217 @@
+"""One private Mosquitto 2 broker: accounts, access list, queue and persistence set so that acknowledged data stays.
+
+With its defaults the broker drops messages beyond 1,000 queued per client and saves its state every 30 minutes; both lose
+messages it has acknowledged. What remains here: after a kill -9 of the broker, messages acknowledged since the last
+save (`AUTOSAVE_SECONDS`) and not yet delivered are gone; per-device sequence numbers show the gap.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from collateral.errors import ServiceError
+from collateral.services.prefix import Prefix
+from collateral.services.system import (
+    POLL_SECONDS,
+    Account,
+    answers,
+    end_process,
+    make_folder,
+    process_birth,
+    run_as,
+    write_private,
+)
+
+AUTOSAVE_SECONDS = 5
+"""The window of loss after a kill -9 of the broker."""
+MAX_QUEUED_BYTES = 512 * 1024 * 1024
+"""Per absent client; about an hour of 1,000 messages/s of 140 bytes."""
+START_TIMEOUT_SECONDS = 20.0
+SYSTEM_PROGRAMS = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
+
+INGEST = "ingest"
+FLEET = "fleet"
+
+ACCESS_LIST = """\
+# The ingest service reads every device and the broker's own figures.
+user ingest
+topic read cw/v1/#
+topic read $SYS/#
+
+# The simulated fleet and the replay tool speak for every device and read nothing.
+user fleet
+topic write cw/v1/+/+/telemetry
+topic write cw/v1/+/+/status
+
+# A device signs in with its own id and writes under its own id only.
+pattern write cw/v1/+/%u/telemetry
+pattern write cw/v1/+/%u/status
+"""
+
+
+@dataclass(frozen=True)
+class BrokerBinaries:
+    """The broker and the tool that hashes its passwords."""
+
+    broker: Path
+    password_tool: Path
+    origin: str
+    """`system` or the private prefix."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of mosquitto.conf and why it is there."""
+
+    line: str
+    reason: str
+
+
+def settings(folder: Path, port: int, account: Account) -> tuple[Setting, ...]:
+    """Every broker setting, each beside its reason."""
+    return (
+        Setting(f"listener {port} 127.0.0.1", "nobody outside this machine may connect"),
+        Setting("allow_anonymous false", "every device and service has its own account"),
+        Setting(f"password_file {folder / 'passwords'}", "salted hashes"),
+        Setting(f"acl_file {folder / 'access'}", "a device may write its own topics only"),
+        Setting(f"user {account.name}", "used only when started as root"),
+        Setting("persistence true", "queued messages and sessions outlive a restart"),
+        Setting(f"persistence_location {folder}/", "beside the rest of the private services"),
+        Setting(f"autosave_interval {AUTOSAVE_SECONDS}", "the default of 30 minutes is the window of loss after kill -9"),
+        Setting("autosave_on_changes false", "the interval counts seconds, not changes"),
+        Setting("max_queued_messages 0", "the default of 1,000 drops acknowledged messages silently"),
+        Setting(f"max_queued_bytes {MAX_QUEUED_BYTES}", "the queue is bounded by memory instead"),
+        Setting("max_inflight_messages 5000", "ingest acknowledges after a commit of many messages, not one by one"),
+        Setting("max_packet_size 1048576", "a device cannot fill the broker's memory with one message"),
+        Setting("persistent_client_expiration 30d", "forgotten sessions do not hold a queue for ever"),
+        Setting("max_keepalive 3600", "a client that asks for more would never be found dead"),
+        Setting("set_tcp_nodelay true", "acknowledgements are small and must not wait"),
+        Setting("sys_interval 5", "queue and drop counters are watched by ingest"),
+        Setting(f"pid_file {folder / 'pid'}", "the broker leaves its parent, so its id is read from here"),
+        Setting(f"log_dest file {folder / 'broker.log'}", "one log beside the rest"),
+        Setting("log_type error", "what went wrong"),
+        Setting("log_type warning", "what may go wrong"),
+        Setting("log_type notice", "who connects and leaves"),
+        Setting("log_timestamp_format %Y-%m-%dT%H:%M:%S", "readable beside the other logs"),
+    )
+
+
+def find_system_broker() -> BrokerBinaries | None:
+    """Mosquitto 2 as installed on this machine, or None."""
+    path = ":".join(SYSTEM_PROGRAMS)
+    broker, tool = shutil.which("mosquitto", path=path), shutil.which("mosquitto_passwd", path=path)
+    if broker is None or tool is None:
+        return None
+    found = BrokerBinaries(Path(broker), Path(tool), "system")
+    return found if _version(found.broker).startswith("2.") else None
+
+
+def prefix_broker(prefix: Prefix) -> BrokerBinaries:
+    """The programs inside a private prefix."""
+    return BrokerBinaries(prefix.root / "usr/sbin/mosquitto", prefix.root / "usr/bin/mosquitto_passwd", str(prefix.root))
+
+
+def new_passwords() -> dict[str, str]:
+    """A random password for each account of the services themselves."""
+    return {INGEST: secrets.token_urlsafe(24), FLEET: secrets.token_urlsafe(24)}
+
+
+@dataclass(frozen=True)
+class Mosquitto:
+    """One broker in one folder."""
+
+    home: Path
+    """Holds `mosquitto/`; the account must be able to enter it."""
+    binaries: BrokerBinaries
+    account: Account
+
+    @property
+    def folder(self) -> Path:
+        """Configuration, passwords, saved state and log."""
+        return self.home / "mosquitto"
+
+    @property
+    def log(self) -> Path:
+        """The broker's log."""
+        return self.folder / "broker.log"
+
+    def start(self, port: int, passwords: Mapping[str, str]) -> int:
+        """Writes the configuration, starts the broker on `port` and returns its process id once it accepts connections.
+
+        `passwords` maps account names (`ingest`, `fleet`, or a device id) to passwords.
+        """
+        make_folder(self.folder, self.account, 0o700)
+        self._write_passwords(passwords)
+        write_private(self.folder / "access", ACCESS_LIST, self.account)
+        lines = [f"# {row.reason}\n{row.line}\n" for row in settings(self.folder, port, self.account)]
+        write_private(self.folder / "mosquitto.conf", "".join(lines), self.account)
+        pid_file = self.folder / "pid"
+        pid_file.unlink(missing_ok=True)
+        done = run_as(
+            self.account,
+            [self.binaries.broker, "-d", "-c", self.folder / "mosquitto.conf"],
+            timeout=START_TIMEOUT_SECONDS,
+            output=self.folder / "start.log",
+        )
+        pid = _await_listener(pid_file, port) if done.returncode == 0 else None
+        if pid is None:
+            raise ServiceError(
+                f"Mosquitto did not start on 127.0.0.1:{port}: {done.stdout.strip()[-300:]} {self.log} ends: "
+                f"{self.log_tail()}"
+            )
+        return pid
+
+    def version(self) -> str:
+        """Version number of the broker."""
+        return _version(self.binaries.broker)
+
+    def log_tail(self) -> str:
+        """The last lines of the log."""
+        try:
+            return self.log.read_text(errors="replace")[-700:].strip()
+        except OSError as error:
+            return f"({error.strerror})"
+
+    def _write_passwords(self, passwords: Mapping[str, str]) -> None:
+        path = self.folder / "passwords"
+        write_private(path, "".join(f"{name}:{word}\n" for name, word in passwords.items()), self.account)
+        done = run_as(self.account, [self.binaries.password_tool, "-U", path], timeout=30)
+        if done.returncode != 0:
+            path.unlink(missing_ok=True)
+            raise ServiceError(f"The broker's passwords cannot be hashed: {done.stdout.strip()[-300:]}")
+
+
+def _await_listener(pid_file: Path, port: int) -> int | None:
+    """Process id of the broker once it accepts connections; None when it ended or never does."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    pid = 0
+    while time.monotonic() < deadline:
+        if not pid and pid_file.is_file():
+            pid = int(pid_file.read_text().strip() or 0)
+        if pid:
+            birth = process_birth(pid)
+            if birth is None:
+                return None
+            if answers(port):
+                return pid
+        time.sleep(POLL_SECONDS)
+    if pid:
+        end_process(pid, process_birth(pid), timeout=2.0)
+    return None
+
+
+def url(port: int, name: str, password: str) -> str:
+    """Address of the broker for one account."""
+    return f"mqtt://{name}:{password}@127.0.0.1:{port}"
+
+
+def _version(broker: Path) -> str:
+    done = subprocess.run([str(broker), "-h"], text=True, capture_output=True, check=False, timeout=20)
+    words = done.stdout.split(maxsplit=3)
+    return words[2] if len(words) > 2 and words[1] == "version" else "unknown"
