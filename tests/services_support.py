@@ -1,0 +1,61 @@
+"""What the service fixtures of conftest.py are made of."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from collateral.services import mosquitto
+from collateral.services.prefix import DATABASE_AND_BROKER, cache_folders, provision
+from collateral.services.system import end_process, free_port, process_birth, server_account
+
+
+def broker_binaries(runtime: Path) -> mosquitto.BrokerBinaries:
+    """The broker this machine has, else the privately unpacked one."""
+    found = mosquitto.find_system_broker()
+    return found or mosquitto.prefix_broker(provision(DATABASE_AND_BROKER, cache_folders(runtime)))
+
+
+@dataclass
+class Broker:
+    """A real Mosquitto of one test: may be killed and started again on the same port and state."""
+
+    home: Path
+    runtime: Path
+    port: int = field(default_factory=free_port)
+    passwords: Mapping[str, str] = field(default_factory=mosquitto.new_passwords)
+    pid: int = 0
+    birth: str | None = None
+
+    @property
+    def mqtt_url(self) -> str:
+        """Address for the ingest account: reads every device."""
+        return self.url_of(mosquitto.INGEST)
+
+    @property
+    def mqtt_fleet_url(self) -> str:
+        """Address for the fleet account: writes for every device."""
+        return self.url_of(mosquitto.FLEET)
+
+    def url_of(self, name: str) -> str:
+        """Address for any account named in `passwords`."""
+        return mosquitto.url(self.port, name, self.passwords[name])
+
+    def start(self) -> None:
+        """Starts the broker on its port and saved state."""
+        server = mosquitto.Mosquitto(self.home, broker_binaries(self.runtime), server_account())
+        self.pid = server.start(self.port, self.passwords)
+        self.birth = process_birth(self.pid)
+
+    def kill(self) -> None:
+        """kill -9: nothing is saved."""
+        if self.birth is not None and process_birth(self.pid) == self.birth:
+            os.kill(self.pid, signal.SIGKILL)
+        end_process(self.pid, self.birth, timeout=5.0)
+
+    def stop(self) -> None:
+        """Orderly end: sessions and queues are saved."""
+        end_process(self.pid, self.birth, timeout=10.0)
