@@ -270,3 +270,9 @@ def _start_on_a_port(remembered: int | None, start: Callable[[int], int]) -> tup
                 raise
             port = free_port()
     raise AssertionError("unreachable")
+
+
+def fleet_url(runtime: Path, mqtt_url: str) -> str:
+    """Address for those who publish as devices: the private broker's fleet account, or `mqtt_url` of an own broker."""
+    endpoints = read_state(runtime.resolve()).endpoints
+    return endpoints["mqtt_fleet_url"] if endpoints.get("mqtt_url") == mqtt_url else mqtt_url
