@@ -147,7 +147,7 @@ def connect(url: str, role: Role) -> Connection:
     return held
 
 
-def fetch_dicts(held: Connection, query: str, parameters: Any = None) -> list[dict[str, Any]]:
+def fetch_dicts(held: Connection, query: str | sql.Composable, parameters: Any = None) -> list[dict[str, Any]]:
     """Rows of `query` as dictionaries, for mapping to frozen dataclasses by keyword."""
     with held.cursor() as cursor:
         cursor.execute(query, parameters)
