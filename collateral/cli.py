@@ -45,8 +45,8 @@ TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     ("dashboard", ""): ("dashboard.commands", "serve the map dashboard"),
     ("sample", "write"): ("data_samples.commands", "write a sample world"),
     ("fleet", ""): ("data_samples.commands", "publish the sample world's devices, live, over MQTT"),
-    ("demo", "up"): ("data_samples.commands", "the whole system on a sample world until Ctrl-C"),
-    ("demo", "check"): ("data_samples.commands", "the same unattended, verified, as JSON"),
+    ("demo", "up"): ("data_samples.demo_commands", "the whole system on a sample world until Ctrl-C"),
+    ("demo", "check"): ("data_samples.demo_commands", "the same unattended, verified, as JSON"),
     ("bench", "ingest"): ("benchmarks.commands", "measure ingest against a bare consumer"),
 }
 
