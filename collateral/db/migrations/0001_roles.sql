@@ -13,7 +13,9 @@ BEGIN
                 NULL;  -- another database of the same server was migrated at the same moment
             END;
         END IF;
-        IF NOT pg_has_role(current_user, role_name, 'MEMBER') THEN
+        -- From PostgreSQL 16 on the creator of a role is its member without the right to SET ROLE to it.
+        IF NOT pg_has_role(current_user, role_name,
+                           CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
             EXECUTE format('GRANT %I TO %I', role_name, current_user);
         END IF;
     END LOOP;
