@@ -18,10 +18,12 @@ from pathlib import Path
 import psycopg2
 import psycopg2.sql
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from collateral.db.migrate import available, migrate
 from collateral.errors import ServiceError
 from collateral.services import local, postgres
+from collateral.services.browser import Chromium, ensure_chromium
 from collateral.services.system import file_lock, process_birth
 from collateral.settings import Settings
 from tests.services_support import Broker
@@ -136,6 +138,31 @@ def labelled_data() -> Path:
     if not folder:
         pytest.skip("COLLATERAL_DATA is not set: labelled data is needed here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def chromium(services_runtime: Path) -> Chromium:
+    """A headless Chromium: `.executable`, `.arguments`, `.environment`. Skips only where root rights are missing too."""
+    try:
+        with file_lock(services_runtime / "chromium.lock", timeout=600):
+            return ensure_chromium(services_runtime)
+    except ServiceError as error:
+        if os.geteuid() == 0 or os.environ.get("CI"):
+            raise
+        pytest.skip(f"BROWSER TEST NOT RUN: {error}")
+
+
+@pytest.fixture
+def page(chromium: Chromium) -> Iterator[Page]:
+    """A fresh Playwright page of 1280 x 800 in a browser of this test alone."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium.executable,
+            args=list(chromium.arguments),
+            env=dict(chromium.environment),
+        )
+        yield browser.new_page(viewport={"width": 1280, "height": 800})
+        browser.close()
 
 
 def with_database(url: str, name: str) -> str:

