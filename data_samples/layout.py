@@ -1,7 +1,7 @@
 """Plans of industrial sites: where halls, roads, bays, storage slots, PV tables and trees are.
 
-A plan is drawn in a local frame (u along the street, v away from it, metres, origin in the middle of the site)
-and turned into UTM. Sites measure 130-170 m a side, because every pixel of every scene costs time.
+A plan is drawn in a local frame (u along the street, v away from it, metres, origin mid-site) and turned
+into UTM. Sites measure 130-170 m a side, because every pixel of every scene costs time.
 """
 
 from __future__ import annotations

@@ -247,12 +247,13 @@ class SlotTruth:
 
 @dataclass(frozen=True, slots=True)
 class StockTruth:
-    """One stock yard as rendered: covered fraction of its area."""
+    """One stock yard as rendered: covered fraction of its area (polygon in file coordinates)."""
 
     yard_id: str
     site_id: str
     cover: float
     covered_m2: float
+    polygon: Polygon
 
 
 @dataclass(frozen=True, slots=True)
