@@ -211,7 +211,14 @@ def noise_tile(scale_px: int, seed: int = 0, size: int = 512) -> FloatArray:
 
 
 def noise(shape: tuple[int, int], scale_px: int, rng: np.random.Generator) -> FloatArray:
-    """A piece of the periodic noise of one scale at a random place, tiled to a shape (rows, columns)."""
+    """A piece of the periodic noise of one scale at a random place, tiled to a shape (rows, columns).
+
+    Coarse noise is made small and enlarged, so that the period of the tile does not show.
+    """
+    if scale_px >= 24:
+        factor = scale_px // 6
+        small = noise((shape[0] // factor + 2, shape[1] // factor + 2), 6, rng)
+        return cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
     tile = noise_tile(scale_px, int(rng.integers(3)))
     row, col = (int(v) for v in rng.integers(tile.shape[0], size=2))
     rolled = np.roll(tile, (row, col), axis=(0, 1))

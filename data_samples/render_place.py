@@ -81,12 +81,18 @@ class _Crowd:
 
 
 def place_vehicles(layout: SiteLayout, state: SceneState, view: Polygon) -> list[Placed]:
-    """Vehicles of one site: light ones in parking bays first, then on stands; heavy ones on stands; passing traffic.
+    """Vehicles of one site: on yard bays that hold one, heavy ones on stands, light ones in parking bays and on
+    stands, passing traffic on the public road.
 
     Fewer than asked are placed when there is no room; the truth counts what was placed.
     """
     rng = np.random.default_rng([state.seed, 11, *layout.site_id.encode()])
     crowd = _Crowd()
+    for slot in layout.slots_of("yard_bay"):
+        if state.occupied.get(slot.slot_id) == "vehicle":
+            centre, heading, length, _ = _slot_axis(slot.polygon)
+            vehicle = draw_vehicle("car", rng, longest_m=length - 0.5)
+            crowd.add(Placed(vehicle, centre, heading, layout.site_id, slot.slot_id), 0.0)
     _on_stands(crowd, layout, state.heavy, "heavy", rng)
     bays = [slot for slot in layout.slots_of("parking_bay") if view.contains(slot.polygon)]
     parked = min(state.cars - min(state.cars // 8, 4), len(bays))
@@ -160,7 +166,7 @@ def draw_slots(
             content = kind
             variant = int(rng.integers(GOODS_VARIANTS)) + 100 * (sum(slot.slot_id.encode()) % 5)
             fill, spin = float(rng.uniform(0.55, 0.92)), float(rng.normal(0, 1.5))
-            if kind is not None:
+            if kind is not None and kind != "vehicle":
                 _draw_on_place(canvas, slot.polygon, kind, variant, fill, spin, sun, direct, rng)
         truths.append(SlotTruth(
             slot.slot_id, layout.site_id, slot.kind, content is not None, content, 1.0, slot.polygon
@@ -173,10 +179,6 @@ def _draw_on_place(
     direct: float, rng: np.random.Generator,
 ) -> None:
     centre, heading, length, width = _slot_axis(place)
-    if kind == "vehicle":
-        vehicle = draw_vehicle("car", rng, longest_m=length - 0.3)
-        canvas.stamp(vehicle.sprite, centre, heading + spin_deg, sun, direct=direct, contact=0.55)
-        return
     size = (round((length - 0.6) * fill**0.5 * 2) * 5, round((width - 0.5) * fill**0.5 * 2) * 5)
     if kind == "container":
         size = (round(min(length - 0.2, 6.1) * 10), round(min(width - 0.2, 2.5) * 10))
