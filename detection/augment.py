@@ -1,0 +1,81 @@
+"""Picture changes for training: what differs between cameras, hours, weathers and compressions. All seeded."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.arrays import floats
+
+Picture = NDArray[np.uint8]
+
+
+def photometric(image: Picture, rng: np.random.Generator) -> Picture:
+    """Colour, light, shadow, haze, blur, lost resolution, noise and JPEG, each with its own chance."""
+    x = image.astype(np.float32)
+    if rng.random() < 0.8:
+        x = floats(x * rng.uniform(0.6, 1.4) + rng.uniform(-25, 25))
+    if rng.random() < 0.5:
+        x = floats(x * floats(rng.uniform(0.88, 1.12, 3)))
+    if rng.random() < 0.5:
+        gray = x.mean(axis=2, keepdims=True)
+        x = floats(gray + (x - gray) * rng.uniform(0.2, 1.6))
+    if rng.random() < 0.35:
+        x = _shadow(x, rng)
+    if rng.random() < 0.25:
+        haze = rng.uniform(0.05, 0.5)
+        x = floats(x * (1 - haze) + haze * rng.uniform(170, 245))
+    if rng.random() < 0.3:
+        x = floats(255 * (np.clip(x, 0, 255) / 255) ** rng.uniform(0.65, 1.5))
+    return _optics(np.clip(x, 0, 255).astype(np.uint8), rng)
+
+
+def _optics(image: Picture, rng: np.random.Generator) -> Picture:
+    height, width = image.shape[:2]
+    if rng.random() < 0.3:
+        factor = rng.uniform(0.45, 0.85)
+        small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+    elif rng.random() < 0.25:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.3)).astype(np.uint8)
+    if rng.random() < 0.15:
+        sharp = cv2.addWeighted(image, 1.6, cv2.GaussianBlur(image, (0, 0), 1.2), -0.6, 0)
+        image = sharp.astype(np.uint8)
+    if rng.random() < 0.3:
+        noise = rng.normal(0, rng.uniform(2, 9), image.shape).astype(np.float32)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    if rng.random() < 0.3:
+        quality = int(rng.integers(35, 95))
+        coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+    return image
+
+
+def _shadow(x: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    height, width = x.shape[:2]
+    mask = np.zeros((height, width), np.float32)
+    for _ in range(int(rng.integers(1, 3))):
+        centre = rng.uniform(0, 1, 2) * (width, height)
+        radius = rng.uniform(0.15, 0.6) * max(width, height)
+        turns = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 8))))
+        points = centre + radius * np.stack([np.cos(turns), np.sin(turns)], 1)
+        cv2.fillPoly(mask, [points.astype(np.int32)], (1.0,))
+    mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.6, 3)).astype(np.float32)
+    tint = floats([0.9, 0.97, 1.08]) * np.float32(rng.uniform(0.35, 0.75))
+    return (x * (1 + (tint - 1) * mask[:, :, None])).astype(np.float32)
+
+
+def affine(
+    source: tuple[float, float], target: tuple[float, float], scale: float, angle: float, flip: bool
+) -> NDArray[np.float64]:
+    """2 x 3 matrix that brings point `source` to `target`, turned by `angle` (radians), `scale` times as large."""
+    c, s = np.cos(angle) * scale, np.sin(angle) * scale
+    turn = np.array([[c, -s], [s, c]]) @ np.diag([-1.0 if flip else 1.0, 1.0])
+    shift = np.array(target) - turn @ np.array(source)
+    return np.concatenate([turn, shift[:, None]], axis=1)
+
+
+def random_angle(rng: np.random.Generator, free: float) -> float:
+    """A quarter turn, or with chance `free` any angle; radians."""
+    return float(rng.uniform(0, 2 * np.pi)) if rng.random() < free else float(rng.integers(0, 4)) * np.pi / 2

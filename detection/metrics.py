@@ -1,0 +1,180 @@
+"""Figures of merit, as `docs` of `collateral evaluate` define them. Pure numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.arrays import Floats, floats
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Detections against labels, addable."""
+
+    images: int = 0
+    objects: int = 0
+    predicted: int = 0
+    right: int = 0
+    count_gap: int = 0
+    """Sum over images of |predicted - labelled|."""
+
+    def __add__(self, other: Counted) -> Counted:
+        return Counted(
+            self.images + other.images, self.objects + other.objects, self.predicted + other.predicted,
+            self.right + other.right, self.count_gap + other.count_gap,
+        )  # fmt: skip
+
+    @property
+    def precision(self) -> float:
+        """Share of the predicted that is right; 1 when nothing is predicted and nothing labelled."""
+        return self.right / self.predicted if self.predicted else float(self.objects == 0)
+
+    @property
+    def recall(self) -> float:
+        """Share of the labelled that is found; 1 when nothing is labelled."""
+        return self.right / self.objects if self.objects else 1.0
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of both."""
+        return 2 * self.right / max(1, self.predicted + self.objects) if self.predicted + self.objects else 1.0
+
+    @property
+    def count_error(self) -> float:
+        """count_gap / objects."""
+        return self.count_gap / max(1, self.objects)
+
+
+def iou(a: Floats, b: Floats) -> Floats:
+    """N x 4 and M x 4 boxes -> N x M intersection over union."""
+    inner = intersection(a, b)
+    area_a, area_b = _area(a), _area(b)
+    return floats(inner / np.maximum(area_a[:, None] + area_b[None] - inner, 1e-9))
+
+
+def intersection(a: Floats, b: Floats) -> Floats:
+    """N x 4 and M x 4 boxes -> N x M common areas."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    return floats(np.clip(high - low, 0, None).prod(axis=2))
+
+
+def _area(boxes: Floats) -> Floats:
+    return floats(np.clip(boxes[:, 2] - boxes[:, 0], 0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0, None))
+
+
+def match(boxes: Floats, scores: Floats, labels: Floats, threshold: float) -> NDArray[np.int64]:
+    """Greedy by score: for each box the label it takes (the best still free with IoU >= threshold), or -1."""
+    taken = np.full(len(boxes), -1, np.int64)
+    if len(boxes) == 0 or len(labels) == 0:
+        return taken
+    overlap = iou(boxes, labels)
+    for index in np.argsort(-scores, kind="stable"):
+        best = int(overlap[index].argmax())
+        if overlap[index, best] >= threshold:
+            taken[index] = best
+            overlap[:, best] = -1.0
+    return taken
+
+
+def undecided(boxes: Floats, ignore: Floats) -> NDArray[np.bool_]:
+    """True for boxes at least half inside one ignore region."""
+    if len(boxes) == 0 or len(ignore) == 0:
+        return np.zeros(len(boxes), np.bool_)
+    share = intersection(boxes, ignore) / np.maximum(_area(boxes)[:, None], 1e-9)
+    return np.asarray(share.max(axis=1) >= 0.5)
+
+
+def suppress(boxes: Floats, scores: Floats, threshold: float) -> NDArray[np.int64]:
+    """Non-maximum suppression: indices kept, strongest first."""
+    order = np.argsort(-scores, kind="stable")
+    overlap = iou(boxes, boxes)
+    dropped = np.zeros(len(boxes), np.bool_)
+    kept = []
+    for index in order:
+        if not dropped[index]:
+            kept.append(int(index))
+            dropped |= overlap[index] > threshold
+    return np.asarray(kept, np.int64)
+
+
+def calibration_error(confidence: Floats, right: NDArray[np.bool_], bins: int = 15) -> float:
+    """Expected calibration error over equal-width bins (Guo et al. 2017, doi:10.48550/arXiv.1706.04599)."""
+    if len(confidence) == 0:
+        return 0.0
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        (index == b).mean() * abs(float(confidence[index == b].mean()) - float(right[index == b].mean()))
+        for b in np.unique(index)
+    ]
+    return float(np.sum(gaps))
+
+
+def logit(p: Floats) -> Floats:
+    """Log odds, finite for 0 and 1."""
+    q = np.clip(np.asarray(p, np.float64), 1e-6, 1 - 1e-6)
+    return floats(np.log(q / (1 - q)))
+
+
+def calibrate(p: Floats, calibration: tuple[float, float]) -> Floats:
+    """sigmoid(slope * logit(p) + intercept)."""
+    slope, intercept = calibration
+    return floats(1 / (1 + np.exp(-(slope * logit(p) + intercept))))
+
+
+def fit_calibration(p: Floats, right: NDArray[np.bool_]) -> tuple[float, float]:
+    """Platt scaling by Newton's method with his smoothed targets (Platt 1999). Slope and intercept."""
+    x = np.stack([logit(p).astype(np.float64), np.ones(len(p))], 1)
+    hits = int(right.sum())
+    target = np.where(right, (hits + 1) / (hits + 2), 1 / (len(p) - hits + 2))
+    beta = np.array([1.0, 0.0])
+    for _ in range(50):
+        q = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
+        slope = x.T @ (q - target) + 1e-3 * (beta - [1.0, 0.0])
+        curve = (x * (q * (1 - q))[:, None]).T @ x + 1e-3 * np.eye(2)
+        step = np.linalg.solve(curve, slope)
+        beta = beta - step
+        if float(np.abs(step).max()) < 1e-8:
+            break
+    return float(beta[0]), float(beta[1])
+
+
+def best_threshold(confidence: Floats, right: NDArray[np.bool_], objects: int) -> float:
+    """The threshold with the largest F1, in the middle between the neighbouring confidences."""
+    if len(confidence) == 0:
+        return 0.5
+    order = np.argsort(-confidence, kind="stable")
+    hits = np.cumsum(right[order])
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + objects)
+    at = int(f1.argmax())
+    lower = float(confidence[order[at + 1]]) if at + 1 < len(order) else 0.0
+    return (float(confidence[order[at]]) + lower) / 2
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927)."""
+    if n == 0:
+        return 0.0, 1.0
+    z, p = 1.96, right / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return float(middle - half), float(middle + half)
+
+
+def binary_scores(predicted: NDArray[np.bool_], labelled: NDArray[np.bool_]) -> dict[str, float]:
+    """precision, recall, f1, accuracy and balanced_accuracy of yes/no answers."""
+    p, t = predicted, labelled
+    right = int((p & t).sum())
+    precision = right / int(p.sum()) if p.any() else 0.0
+    recall = right / int(t.sum()) if t.any() else 0.0
+    specificity = float((~p & ~t).sum() / (~t).sum()) if (~t).any() else 0.0
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * right / max(1, int(p.sum() + t.sum())),
+        "accuracy": float((p == t).mean()),
+        "balanced_accuracy": (recall + specificity) / 2,
+    }

@@ -1,0 +1,32 @@
+"""From panel probabilities of pixels to "this picture shows panels": the strength of the best few square metres."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.arrays import floats
+from detection.metrics import calibrate
+from detection.weightfile import Card
+
+AREA_M2 = 6.0
+"""Area whose mean decides: about four modules."""
+
+
+def raw_presence(probability: NDArray[np.float32], gsd_m: float) -> float:
+    """Mean of the most probable `AREA_M2` of an H x W probability map."""
+    count = min(probability.size, max(1, round(AREA_M2 / gsd_m**2)))
+    flat = probability.ravel()
+    return float(np.partition(flat, flat.size - count)[flat.size - count :].mean())
+
+
+def presence(probability: NDArray[np.float32], gsd_m: float, card: Card) -> float:
+    """The same, calibrated by the card's `presence_calibration` (slope, intercept)."""
+    slope, intercept = _pair(card.config.get("presence_calibration", (1.0, 0.0)))
+    return float(calibrate(floats([raw_presence(probability, gsd_m)]), (slope, intercept))[0])
+
+
+def _pair(value: object) -> tuple[float, float]:
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        return float(value[0]), float(value[1])
+    return 1.0, 0.0

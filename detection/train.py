@@ -1,0 +1,169 @@
+"""One training loop for every network: seeded, resumable, averaged weights, cosine schedule.
+
+Batch `n` depends on the seed and `n` alone, so a run that was stopped goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+
+class Task(Protocol):
+    """What a network's recipe supplies to the loop."""
+
+    def model(self) -> nn.Module:
+        """The network as it starts."""
+        ...
+
+    def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """One picture (3, H, W) uint8 and its target."""
+        ...
+
+    def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one batch and its parts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how hard."""
+
+    steps: int
+    batch: int = 12
+    rate: float = 1.5e-3
+    """Peak learning rate of the heads."""
+    backbone_rate: float = 0.3
+    """Share of `rate` for the backbone."""
+    warmup: int = 100
+    decay: float = 2e-4
+    ema: float = 0.998
+    seed: int = 7
+    checkpoint_every: int = 100
+
+
+def train(task: Task, schedule: Schedule, checkpoint: Path, start: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Runs or resumes training; returns the averaged state. `checkpoint` is written every `checkpoint_every` steps.
+
+    `start` replaces the weights that `task.model()` begins with (continuing from other weights).
+    """
+    torch.manual_seed(schedule.seed)
+    model = task.model()
+    if start is not None:
+        model.load_state_dict(start)
+    model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(_groups(model, schedule), weight_decay=schedule.decay)
+    average = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    first = _resume(checkpoint, model, optimiser, average)
+    since, seen = time.monotonic(), 0
+    for step, (images, targets) in _batches(task, schedule, first):
+        for group in optimiser.param_groups:
+            group["lr"] = group["share"] * schedule.rate * _curve(step, schedule)
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, parts = task.loss(model, images.float().contiguous(memory_format=torch.channels_last), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        _blend(average, model, min(schedule.ema, (step + 1) / (step + 10)))
+        seen += len(images)
+        if (step + 1) % 20 == 0:
+            speed = seen / (time.monotonic() - since)
+            text = " ".join(f"{key} {value:.3f}" for key, value in parts.items())
+            log.info("step %d/%d loss %.3f (%s) %.1f pictures/s", step + 1, schedule.steps, float(loss), text, speed)
+            since, seen = time.monotonic(), 0
+        if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
+            _save(checkpoint, step + 1, model, optimiser, average)
+    return average
+
+
+def _groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
+    backbone: list[nn.Parameter] = []
+    heads: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (backbone if name.startswith("backbone.") else heads).append(parameter)
+    return [
+        {"params": backbone, "lr": schedule.rate, "share": schedule.backbone_rate},
+        {"params": heads, "lr": schedule.rate, "share": 1.0},
+    ]
+
+
+def _curve(step: int, schedule: Schedule) -> float:
+    warm = min(1.0, (step + 1) / schedule.warmup)
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / schedule.steps))))
+
+
+def _blend(average: dict[str, Tensor], model: nn.Module, keep: float) -> None:
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                average[key].mul_(keep).add_(value, alpha=1 - keep)
+            else:
+                average[key].copy_(value)
+
+
+def _batches(task: Task, schedule: Schedule, first: int) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    """Batches made by one thread ahead of the optimiser (OpenCV and numpy release the interpreter)."""
+    ready: queue.Queue[tuple[int, tuple[Tensor, Tensor]] | BaseException | None] = queue.Queue(maxsize=4)
+    stop = threading.Event()
+    worker = threading.Thread(target=_produce, args=(task, schedule, first, ready.put, stop), daemon=True)
+    worker.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+
+
+def _produce(
+    task: Task,
+    schedule: Schedule,
+    first: int,
+    put: Callable[[tuple[int, tuple[Tensor, Tensor]] | BaseException | None], None],
+    stop: threading.Event,
+) -> None:
+    try:
+        for step in range(first, schedule.steps):
+            if stop.is_set():
+                return
+            pairs = [task.sample(np.random.default_rng([schedule.seed, step, k])) for k in range(schedule.batch)]
+            put((step, (torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs]))))
+        put(None)
+    except BaseException as error:  # handed to the consumer, which raises it
+        put(error)
+
+
+def _resume(checkpoint: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
+    if not checkpoint.is_file():
+        return 0
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    average.update(state["average"])
+    log.info("resuming at step %d from %s", state["step"], checkpoint)
+    return int(state["step"])
+
+
+def _save(
+    checkpoint: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
+) -> None:
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = checkpoint.with_suffix(".partial")
+    state = {"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average}
+    torch.save(state, partial)
+    partial.replace(checkpoint)

@@ -1,0 +1,197 @@
+"""How the vehicle network is taught: mosaics of turned, rescaled and re-lit pictures on the model grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detection import heatmap
+from detection.arrays import floats
+from detection.augment import affine, photometric, random_angle
+from detection.dataset import LabelledImage, Picture, picture_path, read_boxes_folder, read_picture
+from detection.models.backbone import load_imagenet
+from detection.models.vehicles import VehicleMaps, VehicleNet
+from detection.orient import bounds, corners
+
+GSD_M = 0.15
+"""Metres per pixel of the model grid."""
+CROP = 256
+HELD_OUT = ("catslab_0", "catslab_6", "catslab_9")
+"""Groups of the train split that give thresholds and calibration and are never trained on."""
+BARE_CLASSES = (
+    "agricultural", "beach", "chaparral", "forest", "golfcourse", "river", "runway", "airplane", "storagetanks", "harbor",
+)  # fmt: skip
+"""Land-use classes (0.3 m) that show no road vehicles worth a label: hard negatives."""
+_EDGE_M = 3.0
+"""Labels of source kit leave out vehicles cut by the border: its pictures are used without this margin."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pictures that are drawn with the same chance."""
+
+    weight: float
+    images: tuple[LabelledImage, ...]
+
+
+@dataclass(frozen=True)
+class VehicleTask:
+    """Batches and loss of the vehicle network (see `detection.train.Task`)."""
+
+    pools: tuple[Pool, ...]
+    start: Path | None = None
+    """Checkpoint or weights to continue from; None starts from ImageNet."""
+
+    def model(self) -> nn.Module:
+        """The network, with ImageNet weights in its backbone."""
+        net = VehicleNet()
+        load_imagenet(net.backbone)
+        return net
+
+    def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """One mosaic: picture (3, CROP, CROP) uint8 and target maps (10, CROP/4, CROP/4)."""
+        canvas, boxes, shape, ignore = mosaic(self.pools, rng)
+        target = heatmap.encode(boxes, shape, ignore, CROP)
+        return torch.from_numpy(canvas.transpose(2, 0, 1).copy()), torch.from_numpy(target)
+
+    def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one batch and its parts."""
+        maps: VehicleMaps = model(images)
+        return heatmap.loss(maps, targets)
+
+
+def real_pools(data: Path, rendered: Path | None) -> tuple[Pool, ...]:
+    """Pools from the labelled folders under `data` and, where given, a Boxes folder of rendered scenes."""
+    images = [i for i in read_boxes_folder(data / "vehicles", "train") if i.group not in HELD_OUT]
+    drone = tuple(i for i in images if i.source != "kit")
+    aerial = tuple(without_margin(i) for i in images if i.source == "kit")
+    pools = [Pool(0.5, drone), Pool(0.35, aerial), Pool(0.15, bare_pictures(data / "land_use"))]
+    if rendered is not None:
+        pools.append(Pool(0.6, tuple(read_boxes_folder(rendered, "train"))))
+    return tuple(pool for pool in pools if pool.images)
+
+
+def bare_pictures(root: Path) -> tuple[LabelledImage, ...]:
+    """Land-use pictures without vehicles, as labelled images without boxes."""
+    none, turned = np.zeros((0, 4), np.float32), np.zeros((0, 5), np.float32)
+    out = []
+    for name in BARE_CLASSES:
+        for path in sorted((root / name).glob("*")):
+            image = read_picture(picture_path(path.parent, path.name))
+            out.append(LabelledImage(path.stem, "land_use", name, 0.3, image, none, none, turned))
+    return tuple(out)
+
+
+def without_margin(item: LabelledImage) -> LabelledImage:
+    """The picture without its outer margin; vehicles that the cut crosses become ignored there."""
+    edge = round(_EDGE_M / item.gsd_m)
+    height, width = item.image.shape[:2]
+    image = np.ascontiguousarray(item.image[edge : height - edge, edge : width - edge])
+    shift = floats([edge, edge])
+    oriented = item.oriented.copy()
+    oriented[:, :2] -= shift
+    boxes = item.boxes - np.tile(shift, 2)
+    return replace(item, image=image, boxes=boxes, oriented=oriented, ignore=item.ignore - np.tile(shift, 2))
+
+
+def mosaic(
+    pools: Sequence[Pool], rng: np.random.Generator
+) -> tuple[Picture, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """One training picture: canvas, boxes N x 4, (length, heading) N x 2, ignore M x 4; all in canvas pixels."""
+    weights = np.array([pool.weight for pool in pools])
+    weights /= weights.sum()
+    canvas = np.zeros((CROP, CROP, 3), np.uint8)
+    boxes, shapes, ignores = [], [], []
+    for x0, y0, x1, y1 in _cells(rng):
+        pool = pools[int(rng.choice(len(pools), p=weights))]
+        item = pool.images[int(rng.integers(len(pool.images)))]
+        patch, box, shape, ignore = view(item, x1 - x0, y1 - y0, rng)
+        canvas[y0:y1, x0:x1] = photometric(patch, rng)
+        shift = floats([x0, y0, x0, y0])
+        boxes.append(box + shift)
+        shapes.append(shape)
+        ignores.append(ignore + shift)
+    return canvas, np.concatenate(boxes), np.concatenate(shapes), np.concatenate(ignores)
+
+
+def _cells(rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
+    kind = rng.random()
+    x, y = (int(v) for v in rng.integers(CROP * 3 // 8, CROP * 5 // 8, 2))
+    if kind < 0.4:
+        return [(0, 0, CROP, CROP)]
+    if kind < 0.6:
+        return [(0, 0, x, CROP), (x, 0, CROP, CROP)]
+    if kind < 0.8:
+        return [(0, 0, CROP, y), (0, y, CROP, CROP)]
+    return [(0, 0, x, y), (x, 0, CROP, y), (0, y, x, CROP), (x, y, CROP, CROP)]
+
+
+def view(
+    item: LabelledImage, width: int, height: int, rng: np.random.Generator
+) -> tuple[Picture, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """A turned, rescaled, flipped cut of `item` on the model grid: patch, boxes, (length, heading), ignore."""
+    scale = item.gsd_m / GSD_M * float(np.exp(rng.uniform(np.log(0.68), np.log(1.5))))
+    angle, flip = random_angle(rng, 0.5), bool(rng.random() < 0.5)
+    source = _focus(item, width / scale, height / scale, rng)
+    matrix = affine(source, (width / 2, height / 2), scale, angle, flip)
+    image, matrix_image = item.image, matrix
+    if scale < 0.6:  # warping does not average: shrink first, or thin things alias
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        matrix_image = matrix @ np.diag([1 / scale, 1 / scale, 1.0])
+    fill = tuple(int(v) for v in rng.integers(60, 190, 3))
+    patch = cv2.warpAffine(
+        image, _pixel_centres(matrix_image), (width, height), flags=cv2.INTER_LINEAR, borderValue=fill
+    ).astype(np.uint8)
+    return patch, *_project(item, matrix, scale, width, height)
+
+
+def _pixel_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same map for OpenCV, whose origin is the first pixel's centre instead of its corner."""
+    out = matrix.copy()
+    out[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    return out
+
+
+def _focus(item: LabelledImage, width: float, height: float, rng: np.random.Generator) -> tuple[float, float]:
+    rows, columns = item.image.shape[:2]
+    if len(item.oriented) and rng.random() < 0.5:
+        near = item.oriented[int(rng.integers(len(item.oriented))), :2] + rng.uniform(-0.4, 0.4, 2) * (width, height)
+        return float(np.clip(near[0], 0, columns)), float(np.clip(near[1], 0, rows))
+    x = columns / 2 if width >= columns else rng.uniform(width / 2, columns - width / 2)
+    y = rows / 2 if height >= rows else rng.uniform(height / 2, rows - height / 2)
+    return float(x), float(y)
+
+
+def _project(
+    item: LabelledImage, matrix: NDArray[np.float64], scale: float, width: int, height: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    frame = floats([width, height, width, height])
+    rows, columns = item.image.shape[:2]
+    points = corners(item.oriented)
+    inside = np.clip(points, 0, floats([columns, rows]))  # what the source picture does not show is not labelled
+    full = bounds(_apply(points, matrix))
+    shown = np.clip(bounds(_apply(inside, matrix)), 0, frame)
+    visible = _area(shown) / np.maximum(_area(full), 1e-6)
+    direction = np.stack([np.cos(item.oriented[:, 4]), np.sin(item.oriented[:, 4])], 1) @ matrix[:, :2].T
+    heading = np.arctan2(direction[:, 1], direction[:, 0]).astype(np.float32)
+    length = np.where(visible > 0.9, item.oriented[:, 2] * scale, np.nan).astype(np.float32)
+    keep = (visible >= 0.4) & (_area(shown) > 12)
+    part = (visible > 0.02) & ~keep
+    square = np.stack([item.ignore[:, [0, 1]], item.ignore[:, [2, 1]], item.ignore[:, [2, 3]], item.ignore[:, [0, 3]]], 1)
+    ignored = np.clip(bounds(_apply(square, matrix)), 0, frame) if len(item.ignore) else item.ignore
+    return shown[keep], np.stack([length, heading], 1)[keep], np.concatenate([shown[part], ignored]).astype(np.float32)
+
+
+def _apply(points: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
+def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return floats(np.clip(boxes[:, 2] - boxes[:, 0], 0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0, None))

@@ -1,0 +1,1 @@
+"""Shipped weights: NAME.safetensors beside its card NAME.json (read by `detection.weightfile`)."""
