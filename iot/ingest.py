@@ -1,0 +1,294 @@
+"""The network process of ingest: broker in, batches to the writer process, acknowledgements after its answer.
+
+paho runs in a single-threaded select loop beside the pipe of the writer, so neither waits for the interpreter lock of the
+other. One batch is at the writer while the next gathers: under load batches grow by themselves, without load a message waits
+`linger_s` at most. What is held is bounded by `max_held`; beyond it the socket is not read and the broker waits.
+After a reconnect everything unacknowledged is forgotten here, because the broker delivers it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
+
+import paho.mqtt.client as paho
+
+from collateral.db.telemetry import Counts
+from collateral.errors import ServiceError
+from iot.backoff import Backoff
+from iot.mqtt import make_client
+from iot.sorting import RawMessage
+from iot.topics import subscriptions
+from iot.writer import Answer, WriterPlan, run_writer
+
+_LOG = logging.getLogger("iot.ingest")
+TICK_S = 0.5
+REPORT_S = 60.0
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """What one ingest service does."""
+
+    mqtt_url: str
+    database_url: str
+    client_id: str = "collateral-ingest"
+    share: str = ""
+    """Shared-subscription group; empty: this service reads everything."""
+    batch_messages: int = 5_000
+    batch_bytes: int = 8 * 1024 * 1024
+    linger_s: float = 0.02
+    """Longest time a message waits for company."""
+    max_held: int = 20_000
+    """Messages held at once; the broker's own in-flight window is usually smaller."""
+    max_held_bytes: int = 64 * 1024 * 1024
+    stop_timeout_s: float = 30.0
+    """How long the last batch may take when the service is told to stop."""
+    verbose: bool = False
+
+
+@dataclass
+class IngestStats:
+    """Counters of one run."""
+
+    received: int = 0
+    acknowledged: int = 0
+    batches: int = 0
+    connects: int = 0
+    counts: Counts = field(default_factory=Counts)
+    slowest_batch_s: float = 0.0
+
+
+class Ingest:
+    """One ingest service; `run` returns after `stop`."""
+
+    def __init__(self, plan: IngestPlan) -> None:
+        self.stats = IngestStats()
+        self._plan = plan
+        self._client = make_client(plan.mqtt_url, plan.client_id, clean_session=False, manual_ack=True)
+        self._client.on_connect = self._on_connect
+        self._client.on_message = self._on_message
+        self._pending: deque[tuple[RawMessage, int, int]] = deque()
+        self._pending_bytes = 0
+        self._oldest = 0.0
+        self._at_writer: list[tuple[int, int]] | None = None
+        self._at_writer_bytes = 0
+        self._stopping = False
+        self._connected = False
+        self._backoff = Backoff()
+        self._retry_at = 0.0
+
+    def stop(self, *_: object) -> None:
+        """Finish what is held, then return from `run`. Safe in a signal handler."""
+        self._stopping = True
+
+    def run(self) -> IngestStats:
+        """Serves until `stop`.
+
+        Raises:
+            ServiceError: the writer process ended; nothing that it did not commit was acknowledged.
+        """
+        with self._writer() as pipe:
+            _LOG.info("ingest %s begins", self._plan.client_id)
+            report_at = time.monotonic() + REPORT_S
+            stop_by = float("inf")
+            while not (self._stopping and self._drained()):
+                now = time.monotonic()
+                if self._stopping:
+                    stop_by = min(stop_by, now + self._plan.stop_timeout_s)
+                    if now > stop_by:
+                        _LOG.warning("stopping without the answer of the writer; the broker will deliver again")
+                        break
+                if now >= report_at:
+                    report_at = now + REPORT_S
+                    _LOG.info("%s", self.stats)
+                self._turn(pipe, now)
+            self._leave()
+        _LOG.info("ingest %s ends: %s", self._plan.client_id, self.stats)
+        return self.stats
+
+    def _turn(self, pipe: Pipe, now: float) -> None:
+        """Waits for the socket or the writer and serves both once."""
+        self._keep_connected(now)
+        socket = self._client.socket()
+        readers: list[Any] = [pipe]
+        if socket is not None and self._has_room() and not self._stopping:
+            readers.append(socket)
+        writers = [socket] if socket is not None and self._client.want_write() else []
+        readable, writable, _ = select.select(readers, writers, [], self._wait_s(now))
+        if pipe in readable:
+            self._take_answer(pipe)
+        if socket is not None and socket in readable:
+            self._read()
+        if writable:
+            self._client.loop_write()
+        self._client.loop_misc()
+        if self._connected and self._client.socket() is None:
+            self._lost()
+        self._send(pipe)
+
+    def _read(self) -> None:
+        """Reads packets as long as each brings a message, a few hundred at most, so that the pipe has its turn."""
+        for _ in range(500):
+            before = self.stats.received
+            if self._client.loop_read() != paho.MQTT_ERR_SUCCESS or self.stats.received == before:
+                return
+            if not self._has_room():
+                return
+
+    def _has_room(self) -> bool:
+        held = len(self._pending) + len(self._at_writer or ())
+        held_bytes = self._pending_bytes + self._at_writer_bytes
+        return held < self._plan.max_held and held_bytes < self._plan.max_held_bytes
+
+    def _drained(self) -> bool:
+        return not self._pending and not self._at_writer
+
+    def _wait_s(self, now: float) -> float:
+        wait_s = TICK_S
+        if self._client.socket() is None:
+            wait_s = min(wait_s, max(0.0, self._retry_at - now))
+        if self._pending and self._at_writer is None:
+            wait_s = min(wait_s, max(0.0, self._oldest + self._plan.linger_s - now))
+        return wait_s
+
+    def _keep_connected(self, now: float) -> None:
+        if self._client.socket() is not None or now < self._retry_at or self._stopping:
+            return
+        try:
+            self._client.reconnect()
+        except (OSError, ValueError) as error:
+            self._retry_at = time.monotonic() + self._backoff.next_s()
+            _LOG.warning("the broker does not answer (%s), next attempt in %.1f s", error, self._retry_at - now)
+
+    def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            _LOG.error("the broker refuses this service: %s", reason)
+            return
+        self._connected = True
+        self._backoff.reset()
+        self.stats.connects += 1
+        _LOG.info("connected; session %s", "resumed" if flags.session_present else "new")
+        client.subscribe([(topic, 1) for topic in subscriptions(self._plan.share)])
+
+    def _lost(self) -> None:
+        """Forgets what the broker will deliver again. The batch at the writer will be found there as duplicates."""
+        self._connected = False
+        self._pending.clear()
+        self._pending_bytes = 0
+        if self._at_writer is not None:
+            self._at_writer = []
+        self._retry_at = time.monotonic() + self._backoff.next_s()
+        _LOG.warning("connection to the broker lost")
+
+    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+        now = time.time_ns() // 1000
+        payload = bytes(message.payload)
+        topic: bytes = message._topic  # the property decodes and raises on what is not UTF-8
+        if not self._pending:
+            self._oldest = time.monotonic()
+        self._pending.append((RawMessage(topic, payload, now, bool(message.retain)), message.mid, message.qos))
+        self._pending_bytes += len(payload) + len(topic)
+        self.stats.received += 1
+
+    def _send(self, pipe: Pipe) -> None:
+        """Gives the writer the next batch when it is free and the batch is full or has waited long enough."""
+        if self._at_writer is not None or not self._pending:
+            return
+        plan = self._plan
+        waited = time.monotonic() - self._oldest >= plan.linger_s
+        if not (waited or self._stopping or len(self._pending) >= plan.batch_messages):
+            return
+        batch: list[RawMessage] = []
+        acks: list[tuple[int, int]] = []
+        size = 0
+        while self._pending and len(batch) < plan.batch_messages and size < plan.batch_bytes:
+            raw, mid, qos = self._pending.popleft()
+            batch.append(raw)
+            acks.append((mid, qos))
+            size += len(raw.payload) + len(raw.topic)
+        self._pending_bytes -= size
+        self._at_writer, self._at_writer_bytes = acks, size
+        try:
+            pipe.send(batch)
+        except OSError as error:
+            raise _writer_gone() from error
+
+    def _take_answer(self, pipe: Pipe) -> None:
+        try:
+            answer = pipe.recv()
+        except (EOFError, OSError) as error:
+            raise _writer_gone() from error
+        if not isinstance(answer, Answer):
+            self._at_writer = None  # ready for its first batch
+            return
+        for mid, qos in self._at_writer or ():
+            self._client.ack(mid, qos)
+        self.stats.acknowledged += len(self._at_writer or ())
+        self.stats.batches += 1
+        self.stats.counts += answer.counts
+        self.stats.slowest_batch_s = max(self.stats.slowest_batch_s, answer.seconds)
+        self._at_writer, self._at_writer_bytes = None, 0
+
+    def _leave(self) -> None:
+        """Sends what acknowledgements are left and signs off; the session stays with the broker."""
+        deadline = time.monotonic() + 2.0
+        while (socket := self._client.socket()) is not None and self._client.want_write():
+            if time.monotonic() > deadline:
+                break
+            select.select([], [socket], [], TICK_S)
+            self._client.loop_write()
+        self._client.disconnect()
+
+    @contextmanager
+    def _writer(self) -> Iterator[Pipe]:
+        """The writer process; the pipe is closed first at the end, which lets it finish and leave."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        plan = WriterPlan(self._plan.database_url, self._plan.client_id, datetime.now(UTC), self._plan.verbose)
+        process: BaseProcess = context.Process(target=run_writer, args=(theirs, plan), name="iot-writer", daemon=True)
+        process.start()
+        theirs.close()
+        self._at_writer = []  # not ready yet
+        try:
+            yield ours
+        finally:
+            ours.close()
+            process.join(timeout=5.0)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _writer_gone() -> ServiceError:
+    return ServiceError(
+        "The writer process of ingest ended; what it had not committed was not acknowledged. Its log says why; start "
+        "ingest again."
+    )
+
+
+def serve(plan: IngestPlan) -> IngestStats:
+    """Runs ingest in the main thread until SIGTERM or SIGINT."""
+    ingest = Ingest(plan)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        ingest.stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return ingest.run()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
