@@ -154,7 +154,8 @@ def write_boxes_folder(
                 continue
             name = f"{layout.site_id}_{len(rows):05d}"
             quality = int(rng.integers(78, 96))
-            cv2.imwrite(str(directory / "images" / f"{name}.jpg"), crop.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            target = str(directory / "images" / f"{name}.jpg")
+            cv2.imwrite(target, crop.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
             _write_labels(directory / "labels" / f"{name}.txt", crop.labels)
             if crop.ignored:
                 _write_labels(directory / "ignore" / f"{name}.txt", crop.ignored)
@@ -180,7 +181,7 @@ def slot_chip(rendered: Rendered, slot: SlotTruth, margin: float = 0.08) -> Byte
     """A slot straightened: front to the right, CHIP_GSD_M per pixel, with a relative margin; (rows, columns, 3)."""
     ring = rendered.grid.ring(slot.polygon)
     centre = ring.mean(axis=0)
-    front_a, front_b, back_b, back_a = centre + (ring - centre) * (1 + 2 * margin)
+    front_a, front_b, _, back_a = centre + (ring - centre) * (1 + 2 * margin)
     length = float(np.linalg.norm(front_a - back_a)) * rendered.grid.gsd_m
     width = float(np.linalg.norm(front_b - front_a)) * rendered.grid.gsd_m
     cols, rows = round(length / CHIP_GSD_M), round(width / CHIP_GSD_M)
@@ -190,8 +191,9 @@ def slot_chip(rendered: Rendered, slot: SlotTruth, margin: float = 0.08) -> Byte
     if along[0] * across[1] - along[1] * across[0] < 0:
         target = np.array([[0, rows - 1], [cols - 1, rows - 1], [cols - 1, 0]], np.float32)
     matrix = cv2.getAffineTransform(source, target)
-    chip: ByteArray = cv2.warpAffine(rendered.image, matrix, (cols, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return chip
+    return np.asarray(
+        cv2.warpAffine(rendered.image, matrix, (cols, rows), borderMode=cv2.BORDER_REPLICATE), np.uint8
+    )
 
 
 def write_slots_folder(

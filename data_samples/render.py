@@ -74,7 +74,7 @@ def render_scene(
     Raises InvalidInputError when lists do not match, sites lie in different UTM zones or a time has no zone.
     """
     rendered = render_image(layouts, states, path.stem, margin_m)
-    write_scene(path, rendered.image, rendered.truth, states[0].source)
+    write_scene(path, rendered.image, rendered.truth, states[0].source, states[0].available_at or states[0].acquired_at)
     return rendered.truth
 
 

@@ -193,7 +193,8 @@ _PAD_PX = 8
 
 
 def _padded(image: FloatArray) -> FloatArray:
-    return cv2.copyMakeBorder(image, _PAD_PX, _PAD_PX, _PAD_PX, _PAD_PX, cv2.BORDER_CONSTANT, value=0)
+    padded = cv2.copyMakeBorder(image, _PAD_PX, _PAD_PX, _PAD_PX, _PAD_PX, cv2.BORDER_CONSTANT, value=0)
+    return np.asarray(padded, np.float32)
 
 
 @lru_cache(maxsize=48)
@@ -207,7 +208,7 @@ def noise_tile(scale_px: int, seed: int = 0, size: int = 512) -> FloatArray:
     large = cv2.resize(wrapped, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     edge = round(3 * factor)
     tile = large[edge:edge + size, edge:edge + size]
-    return (tile - tile.mean()) / (tile.std() + 1e-6)
+    return np.asarray((tile - tile.mean()) / (tile.std() + 1e-6), np.float32)
 
 
 def noise(shape: tuple[int, int], scale_px: int, rng: np.random.Generator) -> FloatArray:
@@ -218,7 +219,7 @@ def noise(shape: tuple[int, int], scale_px: int, rng: np.random.Generator) -> Fl
     if scale_px >= 24:
         factor = scale_px // 6
         small = noise((shape[0] // factor + 2, shape[1] // factor + 2), 6, rng)
-        return cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), np.float32)
     tile = noise_tile(scale_px, int(rng.integers(3)))
     row, col = (int(v) for v in rng.integers(tile.shape[0], size=2))
     rolled = np.roll(tile, (row, col), axis=(0, 1))

@@ -47,8 +47,8 @@ class _Heap:
         mask: ByteArray = np.zeros((self.rows, self.cols), np.uint8)
         cv2.circle(mask, centre, round(radius / SPRITE_GSD_M * 16), 255, -1, cv2.LINE_AA, 4)
         share = mask.astype(np.float32) / 255
-        tone = np.asarray(colour, np.float32) + float(self.rng.normal(0, 7))
-        self.rgb = self.rgb * (1 - share[..., None]) + share[..., None] * tone
+        tone = np.asarray(colour, np.float32) + np.float32(self.rng.normal(0, 7))
+        self.rgb += share[..., None] * (tone.astype(np.float32) - self.rgb)
         self.alpha = np.maximum(self.alpha, share)
         distance = cv2.distanceTransform((mask > 127).astype(np.uint8), cv2.DIST_L2, 3) * SPRITE_GSD_M
         self.height = np.maximum(self.height, height_m * np.minimum(1.0, 0.4 + distance / max(radius, 0.1)) * (mask > 127))

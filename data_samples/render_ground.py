@@ -6,6 +6,7 @@ Painted once per site, seeded by the site, so that every date shows the same sta
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -78,13 +79,14 @@ def _surface(shape: tuple[int, int], canvas: Canvas, kind: str, rng: np.random.G
     bases: dict[str, Colour] = {
         "asphalt": (112, 113, 114), "concrete": (158, 155, 148), "gravel": (146, 134, 116), "road": (106, 107, 109),
     }
-    base = np.asarray(bases[kind], np.float32) + float(rng.normal(0, 9))
+    base = np.asarray(bases[kind], np.float32) + np.float32(rng.normal(0, 9))
     scales = tuple(_px(canvas, metres) for metres in (0.15, 0.5, 2.0, 9.0))
     weights = {"asphalt": (2.2, 1.4, 2.2, 4.0), "concrete": (1.8, 1.5, 2.6, 4.5), "gravel": (7.0, 5.0, 4.0, 6.0),
                "road": (2.0, 1.2, 1.8, 2.5)}[kind]
     rough = speckle(shape, rng, scales, weights)
     stains = np.clip(noise(shape, _px(canvas, 1.2), rng) + 0.5 * noise(shape, scales[3], rng) - 1.7, 0, 1.2)
-    return base + (rough - 11.0 * stains)[..., None] * np.array([1.0, 1.0, 0.97], np.float32)
+    spots = rough - np.float32(11.0) * stains
+    return np.asarray(base + spots[..., None] * np.array([1.0, 1.0, 0.97], np.float32), np.float32)
 
 
 def _yard(canvas: Canvas, yard: YardShape, rotation_deg: float, rng: np.random.Generator) -> None:
@@ -98,7 +100,7 @@ def _yard(canvas: Canvas, yard: YardShape, rotation_deg: float, rng: np.random.G
         _joints(canvas, corners, float(rng.choice([4.0, 5.0, 6.0])), rng)
     if yard.surface != "gravel":
         _patches(canvas, yard.polygon, rotation_deg, rng)
-        for start, end in zip(corners[:-1], corners[1:], strict=True):
+        for start, end in pairwise(corners):
             canvas.line(MapPoint(*start[:2]), MapPoint(*end[:2]), 0.25, (166, 164, 158), 0.8)
 
 
@@ -237,7 +239,8 @@ def _building(canvas: Canvas, building: BuildingShape, rng: np.random.Generator)
     v = (east * (p3 - p0)[0] + north * (p3 - p0)[1]) / depth
     colour = np.asarray(ROOF_COLOURS[building.tone], np.float32) + float(rng.normal(0, 6))
     roof = np.broadcast_to(colour, (*coverage.shape, 3)).copy()
-    roof += (2.5 * noise(coverage.shape, _px(canvas, 0.3), rng) + 4.0 * noise(coverage.shape, _px(canvas, 6), rng))[..., None]
+    fine, broad = (noise(coverage.shape, _px(canvas, metres), rng) for metres in (0.3, 6.0))
+    roof += (2.5 * fine + 4.0 * broad)[..., None]
     height = np.full(coverage.shape, building.height_m, np.float32)
     if building.roof == "flat":
         rim = np.minimum(np.minimum(u, length - u), np.minimum(v, depth - v)) < 0.5
@@ -284,7 +287,7 @@ def _vents(canvas: Canvas, building: BuildingShape, rng: np.random.Generator) ->
 
 def _fence(canvas: Canvas, layout: SiteLayout) -> None:
     corners = list(layout.boundary.exterior.coords)
-    for number, (start, end) in enumerate(zip(corners[:-1], corners[1:], strict=True)):
+    for number, (start, end) in enumerate(pairwise(corners)):
         if number > 0:
             canvas.line(MapPoint(*start[:2]), MapPoint(*end[:2]), 0.25, (150, 146, 138), 0.8)
 

@@ -61,7 +61,7 @@ def cast_shadows(height: FloatArray, gsd_m: float, sun: SunPosition) -> FloatArr
         horizon = np.maximum(horizon, shifted - np.float32(slope * length))
         length *= 2
     blocked = np.clip((horizon - height - 0.12) / np.float32(0.35), 0.0, 1.0)
-    return cv2.GaussianBlur(blocked, (0, 0), max(0.12 / gsd_m, 0.35))
+    return np.asarray(cv2.GaussianBlur(blocked, (0, 0), max(0.12 / gsd_m, 0.35)), np.float32)
 
 
 def surface_tilt(height: FloatArray, gsd_m: float) -> tuple[FloatArray, FloatArray]:
@@ -119,7 +119,8 @@ def cloud_alpha(shape: tuple[int, int], cover: float, gsd_m: float, rng: np.rand
     field = noise(small, scale, rng) + 0.45 * noise(small, max(scale // 3, 2), rng) + 0.2 * noise(small, 2, rng)
     threshold = float(np.quantile(field, 1.0 - min(cover, 0.999)))
     alpha = 1.0 / (1.0 + np.exp(-4.5 * (field - threshold)))
-    return np.clip(cv2.resize(alpha.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), 0, 1)
+    large = cv2.resize(alpha.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(large, 0, 1), np.float32)
 
 
 def add_cloud(rgb: FloatArray, alpha: FloatArray, gsd_m: float, sun: SunPosition) -> FloatArray:
@@ -140,13 +141,15 @@ def expose(rgb: FloatArray, haze: float, gsd_m: float, rng: np.random.Generator)
     veil = np.array([176, 184, 194], np.float32)
     balance = np.clip(rng.normal(1.0, 0.02, size=3), 0.94, 1.06) * float(np.clip(rng.normal(1.0, 0.06), 0.85, 1.15))
     strength = np.float32(0.75 * haze)
-    gain = (balance.astype(np.float32) * (1 - strength)).tolist()
-    rgb = cv2.add(cv2.multiply(rgb, (*gain, 0.0)), (*(veil * strength).tolist(), 0.0))
-    blurred = cv2.GaussianBlur(rgb, (0, 0), float(rng.uniform(0.45, 0.7)))
+    rgb *= balance.astype(np.float32) * (1 - strength)
+    rgb += veil * strength
+    blurred = np.asarray(cv2.GaussianBlur(rgb, (0, 0), float(rng.uniform(0.45, 0.7))), np.float32)
     sharpen = float(rng.uniform(0.0, 0.5))
     if sharpen > 0.1:
-        blurred = cv2.addWeighted(blurred, 1 + sharpen, cv2.GaussianBlur(blurred, (0, 0), 1.3), -sharpen, 0)
+        softer = np.asarray(cv2.GaussianBlur(blurred, (0, 0), 1.3), np.float32)
+        blurred += np.float32(sharpen) * (blurred - softer)
     grain = noise(blurred.shape[:2], 1, rng) * np.float32(rng.uniform(1.0, 2.6))
     blurred += grain[..., None]
-    return np.clip(blurred + 0.5, 0, 255).astype(np.uint8)
+    pixels: ByteArray = np.clip(blurred + 0.5, 0, 255).astype(np.uint8)
+    return pixels
 

@@ -64,7 +64,7 @@ class _Bench:
 
     def _fixed(self, points: npt.ArrayLike) -> npt.NDArray[np.int32]:
         array = np.asarray(points, dtype=np.float64) / SPRITE_GSD_M
-        array = array + ((self.cols - 1) / 2, (self.rows - 1) / 2)
+        array += np.array([(self.cols - 1) / 2, (self.rows - 1) / 2])
         return np.round(array * 16).astype(np.int32)
 
     def shape(self, points: npt.ArrayLike, colour: Colour, *, body: bool = False, opacity: float = 1.0) -> ByteArray:
@@ -220,7 +220,7 @@ def _van(rng: np.random.Generator, kind: VehicleKind) -> VehicleSprite:
 
 def _cab(bench: _Bench, front: float, half_w: float, rng: np.random.Generator, *, depth: float) -> None:
     colour = _pick(CAB_COLOURS, rng)
-    outline = _outline(depth / 2, half_w, 6.0, 9.0) + (front - depth / 2, 0.0)
+    outline = _outline(depth / 2, half_w, 6.0, 9.0) + np.array([front - depth / 2, 0.0])
     bench.lift(bench.shape(outline, colour, body=True), 2.9)
     bench.shape([(front - 0.05, -half_w * 0.8), (front - 0.05, half_w * 0.8), (front - 0.42, half_w * 0.88),
                  (front - 0.42, -half_w * 0.88)], _glass(rng))

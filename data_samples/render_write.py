@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def truth_path(scene: Path) -> Path:
     return scene.with_suffix(".truth.json")
 
 
-def write_scene(path: Path, image: ByteArray, truth: SceneTruth, source: str) -> None:
+def write_scene(path: Path, image: ByteArray, truth: SceneTruth, source: str, available: datetime) -> None:
     """Write `image` (rows, columns, 3) as COG to `path` and the truth beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {
@@ -35,6 +35,7 @@ def write_scene(path: Path, image: ByteArray, truth: SceneTruth, source: str) ->
     tags = {
         "TIFFTAG_DATETIME": utc.strftime("%Y:%m:%d %H:%M:%S"), "ACQUIRED_AT": utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "SOURCE": source, "GSD_M": f"{truth.gsd_m:g}", "SITE_IDS": ",".join(truth.site_ids),
+        "AVAILABLE_AT": available.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "CLOUD_COVER": f"{truth.cloud_fraction:.3f}",
     }
     with rasterio.Env(GDAL_NUM_THREADS="1"), MemoryFile() as memory:
@@ -50,8 +51,8 @@ def write_scene(path: Path, image: ByteArray, truth: SceneTruth, source: str) ->
 
 
 def _geometry(polygon: Polygon) -> Any:
-    shape = mapping(polygon)
-    return {"type": "Polygon", "coordinates": [[[round(x, 2), round(y, 2)] for x, y in ring] for ring in shape["coordinates"]]}
+    rings = mapping(polygon)["coordinates"]
+    return {"type": "Polygon", "coordinates": [[[round(x, 2), round(y, 2)] for x, y in ring] for ring in rings]}
 
 
 def truth_document(truth: SceneTruth) -> dict[str, Any]:

@@ -201,6 +201,8 @@ class SceneState:
     """Misregistration: the written georeferencing is displaced by this much."""
     seed: int = 0
     source: str = "rendered"
+    available_at: datetime | None = None
+    """When the scene reached the customer (tag AVAILABLE_AT); None: at once."""
 
 
 @dataclass(frozen=True, slots=True)
