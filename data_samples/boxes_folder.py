@@ -2,13 +2,16 @@
 
     python -m data_samples.boxes_folder DIR --n 400 --slots 2000 --seed 1
 
-writes DIR/boxes and DIR/slots. Splits go by site: no site of val was seen in train.
+writes DIR/vehicles (with `oriented/NAME.txt`: centre x, centre y, length, width in pixels and heading in radians
+from the x axis towards the y axis, one row for each label) and DIR/slots (chips straightened as the slot classifier
+does it). Splits go by site: no site of val was seen in train.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,10 +36,13 @@ from data_samples.scene_model import (
     SiteLayout,
     SlotTruth,
 )
+from detection.evaluate import to_grid
+from detection.infer import rectify
 
 KINDS: tuple[SiteKind, ...] = ("factory", "warehouse", "factory", "warehouse", "solar")
 CLASSES = ("car", "heavy")
-CHIP_GSD_M = 0.1
+SLOT_GSD_M = 0.15
+"""Pixel size on which slots are straightened, as in a scan."""
 CROP_PX = 512
 SCENES_PER_SITE = 2
 
@@ -48,6 +54,8 @@ class Crop:
     image: ByteArray
     labels: tuple[tuple[int, float, float, float, float], ...]
     ignored: tuple[tuple[int, float, float, float, float], ...]
+    oriented: tuple[tuple[float, float, float, float, float], ...]
+    """For each label: centre x and y, length, width in pixels, heading in radians from x towards y."""
 
 
 def random_state(layout: SiteLayout, gsd_m: float, seed: int) -> SceneState:
@@ -108,6 +116,7 @@ def crop_of(rendered: Rendered, origin: tuple[int, int], size: int = CROP_PX) ->
     col, row = origin
     labels: list[tuple[int, float, float, float, float]] = []
     ignored: list[tuple[int, float, float, float, float]] = []
+    oriented: list[tuple[float, float, float, float, float]] = []
     for vehicle in rendered.truth.vehicles:
         found = _yolo(vehicle.polygon, rendered, origin, size)
         if found is None:
@@ -115,7 +124,12 @@ def crop_of(rendered: Rendered, origin: tuple[int, int], size: int = CROP_PX) ->
         box, inside = found
         clear = inside >= 0.4 and vehicle.visible_fraction >= 0.5
         (labels if clear else ignored).append((CLASSES.index(vehicle.label), *box))
-    return Crop(rendered.image[row:row + size, col:col + size], tuple(labels), tuple(ignored))
+        if clear:
+            x, y = rendered.grid.ring(vehicle.polygon).mean(axis=0) + 0.5 - origin
+            gsd = rendered.grid.gsd_m
+            heading = math.radians(vehicle.heading_deg - 90.0)
+            oriented.append((float(x), float(y), vehicle.length_m / gsd, vehicle.width_m / gsd, heading))
+    return Crop(rendered.image[row:row + size, col:col + size], tuple(labels), tuple(ignored), tuple(oriented))
 
 
 def _origins(rendered: Rendered, count: int, size: int, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -137,7 +151,7 @@ def write_boxes_folder(
     directory: Path, n_images: int, seed: int, gsds_m: Sequence[float] = (0.1, 0.13, 0.15, 0.2, 0.3)
 ) -> int:
     """Write `n_images` cut-outs of 512 x 512 pixels with vehicle boxes in the Boxes format; returns boxes written."""
-    for name in ("images", "labels", "ignore"):
+    for name in ("images", "labels", "ignore", "oriented"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, 5])
     rows: list[tuple[str, str, float, str, str]] = []
@@ -157,6 +171,8 @@ def write_boxes_folder(
             target = str(directory / "images" / f"{name}.jpg")
             cv2.imwrite(target, crop.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
             _write_labels(directory / "labels" / f"{name}.txt", crop.labels)
+            turned = "".join(" ".join(f"{value:.3f}" for value in row) + "\n" for row in crop.oriented)
+            (directory / "oriented" / f"{name}.txt").write_text(turned)
             if crop.ignored:
                 _write_labels(directory / "ignore" / f"{name}.txt", crop.ignored)
             rows.append((name, split, rendered.grid.gsd_m, "rendered", layout.site_id))
@@ -177,23 +193,10 @@ def _write_index(path: Path, header: Sequence[str], rows: Sequence[Sequence[obje
         writer.writerows(rows)
 
 
-def slot_chip(rendered: Rendered, slot: SlotTruth, margin: float = 0.08) -> ByteArray:
-    """A slot straightened: front to the right, CHIP_GSD_M per pixel, with a relative margin; (rows, columns, 3)."""
-    ring = rendered.grid.ring(slot.polygon)
-    centre = ring.mean(axis=0)
-    front_a, front_b, _, back_a = centre + (ring - centre) * (1 + 2 * margin)
-    length = float(np.linalg.norm(front_a - back_a)) * rendered.grid.gsd_m
-    width = float(np.linalg.norm(front_b - front_a)) * rendered.grid.gsd_m
-    cols, rows = round(length / CHIP_GSD_M), round(width / CHIP_GSD_M)
-    source = np.array([back_a, front_a, front_b], np.float32)
-    target = np.array([[0, 0], [cols - 1, 0], [cols - 1, rows - 1]], np.float32)
-    along, across = front_a - back_a, front_b - front_a
-    if along[0] * across[1] - along[1] * across[0] < 0:
-        target = np.array([[0, rows - 1], [cols - 1, rows - 1], [cols - 1, 0]], np.float32)
-    matrix = cv2.getAffineTransform(source, target)
-    return np.asarray(
-        cv2.warpAffine(rendered.image, matrix, (cols, rows), borderMode=cv2.BORDER_REPLICATE), np.uint8
-    )
+def slot_chip(rendered: Rendered, picture: ByteArray, slot: SlotTruth) -> ByteArray:
+    """A slot straightened to the classifier's chip; `picture` is the rendered one on the SLOT_GSD_M grid."""
+    corners = (rendered.grid.ring(slot.polygon) + 0.5) * (rendered.grid.gsd_m / SLOT_GSD_M)
+    return rectify(picture, [(float(x), float(y)) for x, y in corners])
 
 
 def write_slots_folder(
@@ -211,6 +214,7 @@ def write_slots_folder(
         if layout.kind == "solar":
             continue
         split = "val" if int(layout.site_id.rsplit("-", 1)[1]) % 7 == 3 else "train"
+        picture = to_grid(rendered.image, rendered.grid.gsd_m, SLOT_GSD_M, None)
         taken = [0, 0]
         for index in rng.permutation(len(rendered.truth.slots)):
             slot = rendered.truth.slots[int(index)]
@@ -218,7 +222,7 @@ def write_slots_folder(
             if slot.visible_fraction < 0.9 or taken[label] >= 14 or counts[label] >= -(-n_chips // 2):
                 continue
             name = f"{('empty', 'occupied')[label]}/{layout.site_id}_{sum(counts):05d}.png"
-            cv2.imwrite(str(directory / name), slot_chip(rendered, slot)[..., ::-1])
+            cv2.imwrite(str(directory / name), slot_chip(rendered, picture, slot)[..., ::-1])
             rows.append((name, split, label, rendered.grid.gsd_m, slot.kind, slot.goods or ""))
             taken[label] += 1
             counts[label] += 1
@@ -236,8 +240,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gsd", type=float, nargs="*", default=[0.1, 0.13, 0.15, 0.2, 0.3], help="metres per pixel")
     args = parser.parse_args(argv)
     if args.n:
-        boxes = write_boxes_folder(args.directory / "boxes", args.n, args.seed, args.gsd)
-        sys.stderr.write(f"{args.n} pictures, {boxes} boxes in {args.directory / 'boxes'}\n")
+        boxes = write_boxes_folder(args.directory / "vehicles", args.n, args.seed, args.gsd)
+        sys.stderr.write(f"{args.n} pictures, {boxes} boxes in {args.directory / 'vehicles'}\n")
     if args.slots:
         empty, occupied = write_slots_folder(args.directory / "slots", args.slots, args.seed)
         sys.stderr.write(f"{empty} empty and {occupied} occupied chips in {args.directory / 'slots'}\n")
