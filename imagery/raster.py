@@ -1,0 +1,254 @@
+"""Opens a raster and checks that it can be read: format, size, bands, type, coordinate system, completeness."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import Geod, Transformer
+from pyproj.exceptions import CRSError
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.windows import Window
+
+from collateral.errors import InvalidInputError
+from imagery.gdal_env import DRIVER, gdal_environment
+from imagery.grid import PixelSize, apply_affine
+
+MAX_EDGE_PX = 200_000
+"""A longer edge is taken for a broken or hostile header."""
+MIN_EDGE_PX = 16
+GSD_RANGE_M = (0.01, 30.0)
+"""Finer than any drone flown for this, coarser than any public satellite in the visible: a wrong unit."""
+_GEOD = Geod(ellps="WGS84")
+_PROBE_PX = 256
+_MAX_BLOCKS_CHECKED = 60_000
+
+
+class Reason(StrEnum):
+    """Why a file cannot become a scene."""
+
+    EMPTY_FILE = "empty_file"
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+    WRONG_BANDS = "wrong_bands"
+    WRONG_TYPE = "wrong_type"
+    NO_CRS = "no_crs"
+    ROTATED = "rotated"
+    NO_TIME = "no_time"
+    ABSURD_SIZE = "absurd_size"
+    ABSURD_GSD = "absurd_gsd"
+    ALL_NODATA = "all_nodata"
+
+
+class RasterRejectedError(InvalidInputError):
+    """A file that cannot become a scene; the message ends with the remedy."""
+
+    def __init__(self, path: Path, reason: Reason, detail: str, sha256: str = "") -> None:
+        super().__init__(f"{path.name}: {detail}")
+        self.path = path
+        self.reason = reason
+        self.detail = detail
+        self.sha256 = sha256
+
+
+@dataclass(frozen=True)
+class RasterFacts:
+    """What a readable raster says about itself."""
+
+    path: Path
+    sha256: str
+    bytes: int
+    size: PixelSize
+    crs: str
+    """WKT of the coordinate system."""
+    epsg: int
+    """EPSG code; 0 when the system has none."""
+    affine: Affine
+    """(column, row) -> coordinates of `crs`."""
+    gsd_m: float
+    """Edge of a pixel on the ground at the centre, metres."""
+    bands: tuple[int, int, int]
+    """Band numbers (from 1) of red, green and blue."""
+    has_mask: bool
+    """True when the file says by nodata value, alpha or mask which pixels are valid."""
+    tags: Mapping[str, str]
+
+
+def inspect(path: Path) -> RasterFacts:
+    """Checks one file without decoding more than a thumbnail of it.
+
+    Raises:
+        RasterRejectedError: with one of `Reason` and a sentence for the operator.
+    """
+    if not path.is_file():
+        raise RasterRejectedError(path, Reason.UNREADABLE, "the file is not there; check the path and its rights.")
+    length = path.stat().st_size
+    if length == 0:
+        raise RasterRejectedError(path, Reason.EMPTY_FILE, "the file has 0 bytes; copy it again.")
+    sha256 = file_sha256(path)
+    try:
+        with gdal_environment(), rasterio.open(path, driver=DRIVER) as dataset:
+            _check_header(path, dataset, sha256)
+            _check_blocks(path, dataset, length, sha256)
+            gsd_m = _ground_sampling_distance(path, dataset, sha256)
+            _check_content(path, dataset, sha256)
+            return RasterFacts(
+                path=path,
+                sha256=sha256,
+                bytes=length,
+                size=PixelSize(dataset.width, dataset.height),
+                crs=dataset.crs.to_wkt(),
+                epsg=dataset.crs.to_epsg() or 0,
+                affine=dataset.transform,
+                gsd_m=gsd_m,
+                bands=_colour_bands(dataset),
+                has_mask=_has_mask(dataset),
+                tags={str(key): str(value) for key, value in dataset.tags().items()},
+            )
+    except (RasterioError, RasterioIOError, CRSError, OSError) as error:
+        reason = Reason.TRUNCATED if _begins_like_tiff(path) else Reason.UNREADABLE
+        detail = f"it cannot be read ({_short(error)}); copy it again."
+        raise RasterRejectedError(path, reason, detail, sha256) from error
+
+
+def file_sha256(path: Path) -> str:
+    """Checksum of the whole file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _begins_like_tiff(path: Path) -> bool:
+    """A file that begins as a TIFF and does not open lost its directory: cut off or damaged."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _check_header(path: Path, dataset: Any, sha256: str) -> None:
+    width, height = dataset.width, dataset.height
+    if max(width, height) > MAX_EDGE_PX or min(width, height) < MIN_EDGE_PX:
+        raise RasterRejectedError(
+            path, Reason.ABSURD_SIZE,
+            f"it is {width} x {height} px; edges from {MIN_EDGE_PX} to {MAX_EDGE_PX} px are read: cut it into scenes.",
+            sha256,
+        )
+    if dataset.count not in (3, 4):
+        raise RasterRejectedError(
+            path, Reason.WRONG_BANDS, f"it has {dataset.count} band(s); red, green, blue (and one more) are needed.", sha256
+        )
+    kinds = set(dataset.dtypes)
+    if kinds != {"uint8"}:
+        raise RasterRejectedError(
+            path, Reason.WRONG_TYPE, f"its pixels are {', '.join(sorted(kinds))}; write 8-bit colour (uint8).", sha256
+        )
+    if dataset.crs is None or dataset.transform == Affine.identity():
+        raise RasterRejectedError(
+            path, Reason.NO_CRS, "it does not say where on Earth it lies; write its coordinate system and transform.", sha256
+        )
+    if abs(dataset.transform.b) + abs(dataset.transform.d) > 1e-9 * abs(dataset.transform.a):
+        raise RasterRejectedError(
+            path, Reason.ROTATED, "its grid is rotated against the map; warp it north up (gdalwarp) first.", sha256
+        )
+
+
+def _check_blocks(path: Path, dataset: Any, length: int, sha256: str) -> None:
+    """Every block of the full resolution must lie inside the file: finds a cut copy without decoding it."""
+    for number, (row, column) in enumerate(block_indices(dataset)):
+        if number >= _MAX_BLOCKS_CHECKED:
+            return
+        extent = block_extent(dataset, column, row)
+        if extent is not None and extent[0] + extent[1] > length:
+            raise RasterRejectedError(
+                path, Reason.TRUNCATED,
+                f"pixels should end at byte {extent[0] + extent[1]}, the file ends at {length}; copy it again.", sha256,
+            )
+
+
+def block_indices(dataset: Any) -> Iterator[tuple[int, int]]:
+    """(row, column) of every block of band 1."""
+    block_height, block_width = dataset.block_shapes[0]
+    for row in range(math.ceil(dataset.height / block_height)):
+        for column in range(math.ceil(dataset.width / block_width)):
+            yield row, column
+
+
+def block_extent(dataset: Any, column: int, row: int, overview: int | None = None) -> tuple[int, int] | None:
+    """(offset, length) in bytes of one block of band 1 in the file; None when it is sparse or the format does not say."""
+    offset = dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=1, ovr=overview)
+    length = dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=1, ovr=overview)
+    return None if offset is None or length is None else (int(offset), int(length))
+
+
+def _ground_sampling_distance(path: Path, dataset: Any, sha256: str) -> float:
+    to_lonlat = Transformer.from_crs(dataset.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    middle_column, middle_row = dataset.width / 2, dataset.height / 2
+    steps = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    corners = apply_affine(dataset.transform, steps + np.array([middle_column, middle_row]))
+    places = [to_lonlat.transform(float(x), float(y)) for x, y in corners]
+    if not all(math.isfinite(value) for place in places for value in place):
+        raise RasterRejectedError(
+            path, Reason.NO_CRS, "its coordinates lie outside its coordinate system; check the EPSG code.", sha256
+        )
+    across, down = (_GEOD.inv(*places[0], *place)[2] for place in places[1:])
+    gsd_m = math.sqrt(across * down)
+    if not GSD_RANGE_M[0] <= gsd_m <= GSD_RANGE_M[1] or not 0.5 <= across / max(down, 1e-12) <= 2.0:
+        raise RasterRejectedError(
+            path, Reason.ABSURD_GSD,
+            f"a pixel is {across:.4g} x {down:.4g} m on the ground; {GSD_RANGE_M[0]} to {GSD_RANGE_M[1]} m is read: "
+            "check the unit of the transform.", sha256,
+        )
+    return gsd_m
+
+
+def _check_content(path: Path, dataset: Any, sha256: str) -> None:
+    """Looks for any valid pixel: in a thumbnail where one is cheap, else in blocks spread over the file."""
+    bands = list(_colour_bands(dataset))
+    if dataset.overviews(1) or dataset.width * dataset.height <= 16 << 20:
+        shape = tuple(max(1, min(_PROBE_PX, edge)) for edge in (dataset.height, dataset.width))
+        probes = [_probe(dataset, bands, None, shape)]
+    else:
+        blocks = list(block_indices(dataset))
+        height, width = dataset.block_shapes[0]
+        chosen = blocks[:: max(1, len(blocks) // 16)]
+        probes = [
+            _probe(dataset, bands, Window(c * width, r * height, min(width, dataset.width - c * width),
+                                          min(height, dataset.height - r * height)), None)
+            for r, c in chosen
+        ]
+    if not any(probe.any() for probe in probes):
+        raise RasterRejectedError(path, Reason.ALL_NODATA, "not one pixel holds data; leave it out.", sha256)
+
+
+def _probe(dataset: Any, bands: list[int], window: Window | None, shape: tuple[int, ...] | None) -> NDArray[np.bool_]:
+    out_shape = None if shape is None else (len(bands), *shape)
+    pixels = dataset.read(bands, window=window, out_shape=out_shape, resampling=Resampling.nearest)
+    valid: NDArray[np.bool_] = pixels.max(axis=0) > 2
+    if _has_mask(dataset):
+        valid &= dataset.dataset_mask(window=window, out_shape=None if shape is None else shape) > 0
+    return valid
+
+
+def _colour_bands(dataset: Any) -> tuple[int, int, int]:
+    meaning = {kind: number for number, kind in enumerate(dataset.colorinterp, start=1)}
+    wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    if all(kind in meaning for kind in wanted):
+        red, green, blue = (meaning[kind] for kind in wanted)
+        return red, green, blue
+    return 1, 2, 3
+
+
+def _has_mask(dataset: Any) -> bool:
+    return any(MaskFlags.all_valid not in flags for flags in dataset.mask_flag_enums)

@@ -1,0 +1,197 @@
+"""Reads only what a site needs of a scene and warps it once onto the detector's grid.
+
+Pixels are decoded by rasterio at the finest stored level that is needed and warped with OpenCV, which is some thirty times
+faster than GDAL's warper here (docs/design.md, section 6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from pyproj import Transformer
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.windows import Window
+
+from collateral.errors import InvalidInputError
+from imagery.gdal_env import DRIVER, gdal_environment
+from imagery.grid import GridSpec, apply_affine
+from imagery.raster import RasterFacts, block_extent
+
+_CONTROL = 9
+"""Control points along each edge of the target grid."""
+_AFFINE_TOLERANCE_PX = 0.05
+"""Largest departure from an affine map that is ignored."""
+_MARGIN_PX = 2
+_SHRINK_FROM = 1.25
+"""From this ratio of pixel sizes on, pixels are averaged before the warp, so that nothing is skipped."""
+_HEADER_BYTES = 16_384
+
+
+class WindowUnreadableError(InvalidInputError):
+    """The pixels of one window cannot be had."""
+
+
+@dataclass(frozen=True)
+class ReadCost:
+    """What reading cost."""
+
+    bytes_read: int = 0
+    """Bytes of the blocks decoded and of the header."""
+    bytes_needed: int = 0
+    """Bytes of the blocks that the target grid touches."""
+    requests: int = 0
+    """Runs of adjoining bytes: what an object store would count."""
+    megapixels: float = 0.0
+    """Pixels handed on."""
+
+    def __add__(self, other: ReadCost) -> ReadCost:
+        return ReadCost(
+            self.bytes_read + other.bytes_read,
+            self.bytes_needed + other.bytes_needed,
+            self.requests + other.requests,
+            self.megapixels + other.megapixels,
+        )
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A warped window."""
+
+    grid: GridSpec
+    rgb: NDArray[np.uint8]
+    """Rows x columns x 3, red green blue."""
+    valid: NDArray[np.bool_]
+    """Rows x columns, False where the scene holds no data."""
+    cost: ReadCost
+
+
+def read_pixels(facts: RasterFacts, grid: GridSpec) -> Pixels:
+    """The scene's pixels on `grid`; what lies outside the scene is black and not valid.
+
+    Bilinear; pixels are averaged first where the grid is coarser than the scene.
+
+    Raises:
+        WindowUnreadableError: the blocks are damaged, or the grid lies outside the scene.
+    """
+    to_source = _control_points(facts, grid)
+    window = _source_window(facts, to_source)
+    ratio = grid.gsd_m / facts.gsd_m
+    try:
+        with gdal_environment(), rasterio.open(facts.path, driver=DRIVER) as dataset:
+            source, known, scale, cost = _decode(dataset, facts, window, ratio)
+    except (RasterioError, RasterioIOError, OSError) as error:
+        said = " ".join(str(error).split())[:160]
+        message = f"{facts.path.name}: its pixels cannot be decoded ({said}); copy the file again."
+        raise WindowUnreadableError(message) from error
+    local = (to_source - (window.col_off, window.row_off)) * scale
+    rgb, valid = _warp(source, known, local, grid)
+    return Pixels(grid, rgb, valid, cost + ReadCost(megapixels=grid.size.megapixels))
+
+
+def _control_points(facts: RasterFacts, grid: GridSpec) -> NDArray[np.float64]:
+    """_CONTROL x _CONTROL x 2: pixel positions in the scene of a regular lattice over the grid, corners included."""
+    columns, rows = np.meshgrid(
+        np.linspace(0.0, grid.size.width, _CONTROL), np.linspace(0.0, grid.size.height, _CONTROL)
+    )
+    places = grid.to_map(np.stack([columns.ravel(), rows.ravel()], axis=1))
+    if facts.epsg != grid.epsg:
+        transformer = Transformer.from_crs(f"EPSG:{grid.epsg}", facts.crs, always_xy=True)
+        x, y = transformer.transform(places[:, 0], places[:, 1])
+        places = np.stack([x, y], axis=1)
+    pixels = apply_affine(~facts.affine, places)
+    if not np.isfinite(pixels).all():
+        raise WindowUnreadableError(f"{facts.path.name}: the window lies outside the scene's coordinate system.")
+    lattice: NDArray[np.float64] = pixels.reshape(_CONTROL, _CONTROL, 2)
+    return lattice
+
+
+def _source_window(facts: RasterFacts, to_source: NDArray[np.float64]) -> Window:
+    low = np.floor(to_source.min(axis=(0, 1)) - _MARGIN_PX).astype(int)
+    high = np.ceil(to_source.max(axis=(0, 1)) + _MARGIN_PX).astype(int)
+    first, last = np.maximum(low, 0), np.minimum(high, (facts.size.width, facts.size.height))
+    if (last <= first).any():
+        raise WindowUnreadableError(f"{facts.path.name}: the window lies outside the scene; check the site's polygon.")
+    return Window(int(first[0]), int(first[1]), int(last[0] - first[0]), int(last[1] - first[1]))
+
+
+def _decode(
+    dataset: Any, facts: RasterFacts, window: Window, ratio: float
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64], ReadCost]:
+    """Pixels (rows x columns x 3), validity (0/255), scale (x, y) from scene pixels to them, cost."""
+    shape = (window.height, window.width)
+    if ratio >= _SHRINK_FROM:
+        shape = tuple(max(1, round(edge / ratio)) for edge in shape)
+    source = dataset.read(list(facts.bands), window=window, out_shape=(3, *shape), resampling=Resampling.average)
+    rgb = np.ascontiguousarray(source.transpose(1, 2, 0))
+    if facts.has_mask:
+        known = dataset.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest)
+    else:
+        known = np.where(rgb.max(axis=2) > 2, np.uint8(255), np.uint8(0))
+    scale = np.array([shape[1] / window.width, shape[0] / window.height])
+    return rgb, known, scale, _cost(dataset, window, ratio)
+
+
+def _cost(dataset: Any, window: Window, ratio: float) -> ReadCost:
+    """Counts the blocks GDAL decodes: those of the coarsest level that is still at least as fine as asked for."""
+    level, factor = None, 1
+    for number, decimation in enumerate(dataset.overviews(1)):
+        if decimation <= ratio * 1.001:
+            level, factor = number, decimation
+    height, width = dataset.block_shapes[0]
+    extents = sorted(
+        extent
+        for row in range(window.row_off // factor // height, (window.row_off + window.height - 1) // factor // height + 1)
+        for column in range(window.col_off // factor // width, (window.col_off + window.width - 1) // factor // width + 1)
+        if (extent := block_extent(dataset, column, row, level)) is not None
+    )
+    needed = sum(length for _, length in extents)
+    gaps = sum(1 for (o, n), (following, _) in pairwise(extents) if following > o + n + 8)
+    return ReadCost(bytes_read=needed + _HEADER_BYTES, bytes_needed=needed, requests=1 + gaps + bool(extents))
+
+
+def _warp(
+    source: NDArray[np.uint8], known: NDArray[np.uint8], local: NDArray[np.float64], grid: GridSpec
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """One bilinear warp; the map is affine unless the projections differ too much for that."""
+    width, height = grid.size.width, grid.size.height
+    columns, rows = np.meshgrid(np.linspace(0.0, width, _CONTROL), np.linspace(0.0, height, _CONTROL))
+    design = np.stack([columns.ravel(), rows.ravel(), np.ones(columns.size)], axis=1)
+    wanted = local.reshape(-1, 2)
+    matrix, *_ = np.linalg.lstsq(design, wanted, rcond=None)
+    residual = float(np.abs(design @ matrix - wanted).max())
+    if residual <= _AFFINE_TOLERANCE_PX:
+        # OpenCV counts from pixel centres, the grids from pixel corners.
+        linear = matrix[:2].T
+        offset = linear @ (0.5, 0.5) + matrix[2] - 0.5
+        inverse = np.column_stack([linear, offset])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        rgb = cv2.warpAffine(source, inverse, (width, height), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+        valid = cv2.warpAffine(known, inverse, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    else:
+        map_x, map_y = _dense(local, width, height)
+        rgb = cv2.remap(source, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        valid = cv2.remap(known, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    inside = np.asarray(valid) > 0
+    pixels = np.asarray(rgb, np.uint8)
+    pixels[~inside] = 0
+    return pixels, inside
+
+
+def _dense(local: NDArray[np.float64], width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Bilinear interpolation of the lattice to every pixel centre, as OpenCV positions."""
+    columns = (np.arange(width) + 0.5) / width * (_CONTROL - 1)
+    rows = (np.arange(height) + 0.5) / height * (_CONTROL - 1)
+    left = np.minimum(columns.astype(int), _CONTROL - 2)
+    top = np.minimum(rows.astype(int), _CONTROL - 2)
+    u, v = (columns - left)[None, :, None], (rows - top)[:, None, None]
+    upper = local[top][:, left] * (1 - u) + local[top][:, left + 1] * u
+    lower = local[top + 1][:, left] * (1 - u) + local[top + 1][:, left + 1] * u
+    dense = (upper * (1 - v) + lower * v - 0.5).astype(np.float32)
+    return np.ascontiguousarray(dense[..., 0]), np.ascontiguousarray(dense[..., 1])

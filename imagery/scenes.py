@@ -1,0 +1,88 @@
+"""A file becomes a scene: where it lies, when it was taken, when it could first be had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from pyproj import Transformer
+from shapely.geometry import Polygon
+
+from collateral.domain import SceneRecord
+from imagery.grid import apply_affine
+from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect
+
+_EDGE_POINTS = 9
+
+
+@dataclass(frozen=True)
+class SceneFile:
+    """A registered scene together with what reading it needs."""
+
+    record: SceneRecord
+    facts: RasterFacts
+    available_at: datetime
+    """When it could first be had: tag AVAILABLE_AT, else the time it was taken."""
+
+
+def open_scene(path: Path) -> SceneFile:
+    """Checks a GeoTIFF and describes it as a scene; its id is the beginning of its checksum.
+
+    Time is read from the tag ACQUIRED_AT (ISO 8601), else TIFFTAG_DATETIME (taken as UTC).
+
+    Raises:
+        RasterRejectedError: the file cannot become a scene.
+    """
+    facts = inspect(path)
+    acquired_at = _acquired_at(facts)
+    record = SceneRecord(
+        scene_id=facts.sha256[:16],
+        path=str(path),
+        source=facts.tags.get("SOURCE", "file"),
+        acquired_at=acquired_at,
+        gsd_m=facts.gsd_m,
+        epsg=facts.epsg,
+        footprint=_footprint(facts),
+        sha256=facts.sha256,
+        bytes=facts.bytes,
+    )
+    available = _iso_time(facts.tags, "AVAILABLE_AT")
+    return SceneFile(record, facts, max(available, acquired_at) if available else acquired_at)
+
+
+def _acquired_at(facts: RasterFacts) -> datetime:
+    acquired = _iso_time(facts.tags, "ACQUIRED_AT")
+    if acquired is None and "TIFFTAG_DATETIME" in facts.tags:
+        try:
+            acquired = datetime.strptime(facts.tags["TIFFTAG_DATETIME"].strip(), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
+        except ValueError:
+            acquired = None
+    if acquired is None:
+        raise RasterRejectedError(
+            facts.path, Reason.NO_TIME,
+            "it does not say when it was taken; write the tag ACQUIRED_AT (ISO 8601 with zone) or TIFFTAG_DATETIME.",
+            facts.sha256,
+        )
+    return acquired
+
+
+def _iso_time(tags: Mapping[str, str], name: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(tags.get(name, ""))
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _footprint(facts: RasterFacts) -> Polygon:
+    """Outline in longitude and latitude; edges carry points between the corners because they bend."""
+    steps = np.linspace(0.0, 1.0, _EDGE_POINTS)[:-1]
+    top, right = [(s, 0.0) for s in steps], [(1.0, s) for s in steps]
+    unit = top + right + [(1 - u, 1 - v) for u, v in top + right]
+    to_lonlat = Transformer.from_crs(facts.crs, "EPSG:4326", always_xy=True)
+    corners = apply_affine(facts.affine, np.array(unit) * (facts.size.width, facts.size.height))
+    lon, lat = to_lonlat.transform(corners[:, 0], corners[:, 1])
+    return Polygon(zip(lon, lat, strict=True))
