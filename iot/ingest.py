@@ -79,6 +79,7 @@ class Ingest:
         self._plan = plan
         self._client = make_client(plan.mqtt_url, plan.client_id, clean_session=False, manual_ack=True)
         self._client.on_connect = self._on_connect
+        self._client.on_subscribe = lambda *_: _LOG.info("subscribed")
         self._client.on_message = self._on_message
         self._pending: deque[tuple[RawMessage, int, int]] = deque()
         self._pending_bytes = 0

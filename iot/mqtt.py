@@ -12,7 +12,9 @@ from collateral.log import mask_secrets
 KEEPALIVE_S = 60
 
 
-def make_client(url: str, client_id: str, clean_session: bool, manual_ack: bool = False) -> paho.Client:
+def make_client(
+    url: str, client_id: str, clean_session: bool, manual_ack: bool = False, window: int = 0
+) -> paho.Client:
     """An unconnected client; `client.reconnect()` connects it.
 
     Args:
@@ -20,6 +22,7 @@ def make_client(url: str, client_id: str, clean_session: bool, manual_ack: bool 
         client_id: name of the session at the broker.
         clean_session: False keeps subscriptions and undelivered messages between connections.
         manual_ack: the caller acknowledges each message itself.
+        window: most published messages on the way to the broker at once; 0 leaves paho's 20.
 
     Raises:
         InvalidInputError: the address cannot be read.
@@ -39,5 +42,7 @@ def make_client(url: str, client_id: str, clean_session: bool, manual_ack: bool 
     if secure:
         client.tls_set()
     client.connect_timeout = 5.0
+    if window:
+        client.max_inflight_messages_set(window)
     client.connect_async(parts.hostname, parts.port or (8883 if secure else 1883), KEEPALIVE_S)
     return client

@@ -1,0 +1,138 @@
+"""Commands of telemetry: ingest, backfill, replay, observe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from collateral.command import Command, Outcome
+from collateral.db import telemetry
+from collateral.db.pool import Pool, Role
+from collateral.errors import InvalidInputError, UsageError
+from collateral.services.local import fleet_url
+from collateral.settings import Settings
+from iot.backfill import backfill
+from iot.ingest import IngestPlan, serve
+from iot.replay import Player, Recording, parse_map, parse_step, play
+
+
+def _configure_ingest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--client-id", default="collateral-ingest", help="session the broker keeps; one per service")
+    parser.add_argument("--share", default="", metavar="GROUP", help="split the load with the other members of GROUP")
+    parser.add_argument("--stats", action="store_true", help="print what ingest did so far and end")
+
+
+def _ingest(args: argparse.Namespace, settings: Settings) -> Outcome:
+    database_url = settings.require_database()
+    if args.stats:
+        return _ingest_stats(database_url)
+    plan = IngestPlan(
+        settings.require_mqtt(), database_url, client_id=args.client_id, share=args.share, verbose=args.verbose
+    )
+    stats = serve(plan)
+    payload = {**asdict(stats.counts), "acknowledged": stats.acknowledged, "batches": stats.batches}
+    return Outcome(payload)
+
+
+def _ingest_stats(database_url: str) -> Outcome:
+    with Pool(database_url, Role.INGEST, size=1) as pool, pool.connection() as connection:
+        rows = telemetry.tallies(connection)
+        reasons = telemetry.quarantine_reasons(connection)
+    total = {
+        key: sum(int(row[key]) for row in rows)
+        for key in ("messages", "points", "stored", "duplicates", "conflicts", "quarantined")
+    }
+    return Outcome({**total, "runs": rows, "quarantine": reasons})
+
+
+def _configure_backfill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="world folder, or a folder of recordings (*.npz)")
+
+
+def _backfill(args: argparse.Namespace, settings: Settings) -> Outcome:
+    with Pool(settings.require_database(), Role.INGEST, size=1) as pool:
+        summary = backfill(pool, args.folder)
+    payload: Mapping[str, object] = {
+        **asdict(summary.counts),
+        "files": summary.files,
+        "series": summary.series,
+        "refused": summary.refused,
+        "seconds": round(summary.seconds, 2),
+    }
+    return Outcome(payload)
+
+
+def _configure_replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("csv", type=Path)
+    parser.add_argument("--map", required=True, metavar="COLUMN=quantity,...", help="which column is which quantity")
+    parser.add_argument("--site", required=True)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--time-column", default="", help="column of times (ISO 8601, D/M/Y H:M or Y/M/D H:M)")
+    parser.add_argument("--time-start", default="", metavar="ISO", help="rebuild times: the first row's time ...")
+    parser.add_argument("--time-step", default="", metavar="900s", help="... and the step between rows")
+    parser.add_argument("--time-zone", default="UTC", help="zone of times that carry no offset")
+    parser.add_argument("--speed", default="max", help="max, or how many times faster than it was recorded")
+    parser.add_argument("--broker", default="", metavar="URL", help="another broker than the settings name")
+
+
+def _replay(args: argparse.Namespace, settings: Settings) -> Outcome:
+    url = args.broker or fleet_url(settings.runtime, settings.require_mqtt())
+    summary = play(_recording(args), Player(url, args.site, args.device), _speed(args.speed))
+    payload = {**asdict(summary), "messages_per_s": round(summary.rows / max(summary.seconds, 1e-9), 1)}
+    return Outcome(payload)
+
+
+def _recording(args: argparse.Namespace) -> Recording:
+    if not args.csv.is_file():
+        raise InvalidInputError(f"{args.csv} is not a file; name a CSV.")
+    rebuilt = bool(args.time_start or args.time_step)
+    if rebuilt and not (args.time_start and args.time_step):
+        raise UsageError("--time-start and --time-step go together.")
+    if rebuilt == bool(args.time_column):
+        raise UsageError("Say where times come from: either --time-column, or --time-start and --time-step.")
+    try:
+        zone = ZoneInfo(args.time_zone)
+        start = datetime.fromisoformat(args.time_start) if rebuilt else None
+    except (ValueError, OSError, KeyError) as error:
+        raise UsageError(f"{error}; --time-zone is an IANA name such as Asia/Seoul, --time-start ISO 8601.") from None
+    step = parse_step(args.time_step) if rebuilt else None
+    return Recording(args.csv, parse_map(args.map), zone, args.time_column, start, step)
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not speed > 0:
+        raise UsageError(f"--speed {text!r} is neither max nor a number above 0.")
+    return speed
+
+
+COMMANDS: Mapping[str, Command] = {
+    "ingest": Command(
+        "Takes telemetry from the broker to the database until SIGTERM; acknowledged only after the commit.",
+        "collateral ingest --client-id ingest-1 --share cw",
+        _ingest,
+        _configure_ingest,
+    ),
+    "backfill": Command(
+        "Loads recorded telemetry with its original arrival times; doing it again changes nothing.",
+        "collateral backfill ./world",
+        _backfill,
+        _configure_backfill,
+    ),
+    "replay": Command(
+        "Plays a recorded CSV through the broker as one device.",
+        "collateral replay steel.csv --map Usage_kWh=energy_interval_kwh --site S1 --device S1-meter "
+        "--time-start 2018-01-01T00:15 --time-step 900s --time-zone Asia/Seoul",
+        _replay,
+        _configure_replay,
+    ),
+}
