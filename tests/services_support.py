@@ -8,15 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from collateral.services import mosquitto
-from collateral.services.prefix import DATABASE_AND_BROKER, cache_folders, provision
+from collateral.services import local, mosquitto
 from collateral.services.system import end_process, free_port, process_birth, server_account
-
-
-def broker_binaries(runtime: Path) -> mosquitto.BrokerBinaries:
-    """The broker this machine has, else the privately unpacked one."""
-    found = mosquitto.find_system_broker()
-    return found or mosquitto.prefix_broker(provision(DATABASE_AND_BROKER, cache_folders(runtime)))
 
 
 @dataclass
@@ -46,7 +39,7 @@ class Broker:
 
     def start(self) -> None:
         """Starts the broker on its port and saved state."""
-        server = mosquitto.Mosquitto(self.home, broker_binaries(self.runtime), server_account())
+        server = mosquitto.Mosquitto(self.home, local.broker_binaries(self.runtime), server_account())
         self.pid = server.start(self.port, self.passwords)
         self.birth = process_birth(self.pid)
 

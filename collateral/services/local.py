@@ -154,6 +154,12 @@ def read_state(runtime: Path) -> State:
         raise ServiceError(f"{path} cannot be read ({error}); remove it, the data stays.") from error
 
 
+def broker_binaries(runtime: Path) -> mosquitto.BrokerBinaries:
+    """The broker this machine has, else the privately unpacked one: for tests and benchmarks with a broker of their own."""
+    found = mosquitto.find_system_broker()
+    return found or mosquitto.prefix_broker(provision(DATABASE_AND_BROKER, cache_folders(runtime)))
+
+
 def _runs(server: ServerState) -> bool:
     return server.birth is not None and process_birth(server.pid) == server.birth and answers(server.port)
 

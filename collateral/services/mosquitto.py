@@ -23,6 +23,7 @@ from collateral.services.system import (
     answers,
     end_process,
     make_folder,
+    port_is_free,
     process_birth,
     run_as,
     write_private,
@@ -30,9 +31,11 @@ from collateral.services.system import (
 
 AUTOSAVE_SECONDS = 5
 """The window of loss after a kill -9 of the broker."""
-MAX_QUEUED_BYTES = 512 * 1024 * 1024
-"""Per absent client; about an hour of 1,000 messages/s of 140 bytes."""
+MAX_QUEUED_BYTES = 256 * 1024 * 1024
+"""Payload bytes per absent client; half an hour of 1,000 messages/s of 140 bytes."""
 START_TIMEOUT_SECONDS = 20.0
+PID_FILE_SECONDS = 5.0
+"""The broker writes its pid file before it listens."""
 SYSTEM_PROGRAMS = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
 
 INGEST = "ingest"
@@ -85,7 +88,8 @@ def settings(folder: Path, port: int, account: Account) -> tuple[Setting, ...]:
         Setting(f"persistence_location {folder}/", "beside the rest of the private services"),
         Setting(f"autosave_interval {AUTOSAVE_SECONDS}", "the default of 30 minutes is the window of loss after kill -9"),
         Setting("autosave_on_changes false", "the interval counts seconds, not changes"),
-        Setting("max_queued_messages 0", "the default of 1,000 drops acknowledged messages silently"),
+        # Not 0, which also means unlimited: 2.0 then disconnects a client at its first refused message ("Quota exceeded").
+        Setting("max_queued_messages 100000000", "the default of 1,000 drops acknowledged messages silently"),
         Setting(f"max_queued_bytes {MAX_QUEUED_BYTES}", "the queue is bounded by memory instead"),
         Setting("max_inflight_messages 5000", "ingest acknowledges after a commit of many messages, not one by one"),
         Setting("max_packet_size 1048576", "a device cannot fill the broker's memory with one message"),
@@ -146,6 +150,8 @@ class Mosquitto:
 
         `passwords` maps account names (`ingest`, `fleet`, or a device id) to passwords.
         """
+        if not port_is_free(port):
+            raise ServiceError(f"Mosquitto cannot listen on 127.0.0.1:{port}: another program does.")
         make_folder(self.folder, self.account, 0o700)
         self._write_passwords(passwords)
         write_private(self.folder / "access", ACCESS_LIST, self.account)
@@ -189,21 +195,28 @@ class Mosquitto:
 
 def _await_listener(pid_file: Path, port: int) -> int | None:
     """Process id of the broker once it accepts connections; None when it ended or never does."""
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    started = time.monotonic()
     pid = 0
-    while time.monotonic() < deadline:
-        if not pid and pid_file.is_file():
-            pid = int(pid_file.read_text().strip() or 0)
-        if pid:
-            birth = process_birth(pid)
-            if birth is None:
-                return None
-            if answers(port):
-                return pid
+    while time.monotonic() - started < START_TIMEOUT_SECONDS:
+        if not pid:
+            pid = _read_pid(pid_file)
+            if not pid and time.monotonic() - started > PID_FILE_SECONDS:
+                return None  # it ended and took its pid file along
+        elif process_birth(pid) is None:
+            return None
+        elif answers(port):
+            return pid
         time.sleep(POLL_SECONDS)
     if pid:
         end_process(pid, process_birth(pid), timeout=2.0)
     return None
+
+
+def _read_pid(pid_file: Path) -> int:
+    try:
+        return int(pid_file.read_text().strip() or 0)
+    except FileNotFoundError:
+        return 0
 
 
 def url(port: int, name: str, password: str) -> str:

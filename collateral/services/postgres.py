@@ -102,7 +102,7 @@ def settings(port: int, profile: Profile) -> tuple[Setting, ...]:
         Setting("max_wal_size", "1GB", "fewer checkpoints under bulk COPY"),
         Setting("wal_compression", "lz4", "full pages after a checkpoint are most of the write-ahead log"),
         Setting("fsync", on, "off only for data that is thrown away"),
-        Setting("synchronous_commit", on, "ingest acknowledges after the commit: it must mean durable"),
+        Setting("synchronous_commit", "on", "ingest acknowledges after the commit: it must mean durable"),
         Setting("full_page_writes", on, "guards against torn pages; off only with fsync"),
         Setting("max_locks_per_transaction", "256", "a query over years of chunks locks each of them"),
         Setting("timezone", "UTC", "times are UTC in storage"),
