@@ -10,7 +10,7 @@ the box although map services there often publish unshifted positions: such file
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -67,12 +67,13 @@ def from_wgs84(points: Points, system: CoordinateSystem) -> Points:
     return gcj if system is CoordinateSystem.GCJ02 else _baidu(gcj)
 
 
-def geometry_to_wgs84(geometry: BaseGeometry, system: CoordinateSystem) -> BaseGeometry:
-    """The same shape with every vertex moved to WGS 84."""
-    if system is CoordinateSystem.WGS84:
-        return geometry
-    moved: BaseGeometry = shapely.transform(geometry, lambda points: to_wgs84(points, system))
-    return moved
+def geometries_to_wgs84(geometries: Sequence[BaseGeometry | None], system: CoordinateSystem) -> list[BaseGeometry | None]:
+    """The same shapes with every vertex moved to WGS 84, all at once; None stays None."""
+    if system is CoordinateSystem.WGS84 or not geometries:
+        return list(geometries)
+    held = np.empty(len(geometries), dtype=object)
+    held[:] = list(geometries)
+    return list(shapely.transform(held, lambda points: to_wgs84(points, system)))
 
 
 def _inverse(forward: Callable[[Points], Points], target: Points, start: Points) -> Points:

@@ -76,5 +76,6 @@ def small_portfolio() -> Portfolio:
             Price("copper_plate", "CNY", "t", Decimal("71250.500000"), Decimal("0.2000"), date(2025, 1, 1)),
             Price("copper_plate", "CNY", "t", Decimal("69000.000000"), Decimal("0.2000"), date(2025, 6, 1)),
         ),
-        users=(User("officer_a", "张三", "officer", "suzhou", "zh"), User("risk_a", "Li Si", "risk", "", "en")),
+        users=(User("officer_a", "张三", "officer", "suzhou", "zh"), User("officer_b", "李四", "officer", "taicang", "zh"),
+               User("risk_a", "Li Si", "risk", "", "en")),
     )

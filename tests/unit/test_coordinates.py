@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import Polygon, box
 
-from collateral.coordinates import CoordinateSystem, from_wgs84, geometry_to_wgs84, to_wgs84
+from collateral.coordinates import CoordinateSystem, from_wgs84, geometries_to_wgs84, to_wgs84
 
 SHIFTED = [CoordinateSystem.GCJ02, CoordinateSystem.BD09]
 inside = st.tuples(st.floats(73.0, 137.0), st.floats(1.5, 55.0))
@@ -54,8 +54,9 @@ def test_many_points_equal_one_by_one() -> None:
 def test_a_polygon_keeps_its_shape_and_holes() -> None:
     hole = box(120.601, 31.3005, 120.602, 31.301).exterior.coords
     drawn = Polygon(box(120.6, 31.3, 120.603, 31.302).exterior.coords, [hole])
-    moved = geometry_to_wgs84(drawn, CoordinateSystem.GCJ02)
+    moved, nothing = geometries_to_wgs84([drawn, None], CoordinateSystem.GCJ02)
+    assert nothing is None
     assert isinstance(moved, Polygon) and len(moved.interiors) == 1
     assert moved.distance(drawn) > 0.001
     assert moved.area == pytest.approx(drawn.area, rel=1e-3)
-    assert geometry_to_wgs84(drawn, CoordinateSystem.WGS84) is drawn
+    assert geometries_to_wgs84([drawn], CoordinateSystem.WGS84) == [drawn]
