@@ -8,8 +8,6 @@ import pytest
 
 from collateral.errors import ServiceError
 from collateral.services.apt import find_mirror, open_apt
-from collateral.services.postgres import Profile
-from collateral.services.postgres import settings as database_settings
 
 DEB822 = """\
 # a comment in front
@@ -69,13 +67,3 @@ def test_without_a_debian_archive_the_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=str(etc)):
         open_apt(tmp_path / "apt", etc)
     assert not (tmp_path / "apt").exists()
-
-
-def test_every_database_setting_has_a_reason_and_none_is_written_twice() -> None:
-    rows = database_settings(5432, Profile())
-    assert all(row.reason for row in rows)
-    assert len({row.name for row in rows}) == len(rows)
-    values = {row.name: row.value for row in rows}
-    assert values["listen_addresses"] == "127.0.0.1"
-    assert values["timescaledb.telemetry_level"] == "off"
-    assert values["fsync"] == values["synchronous_commit"] == "on"
