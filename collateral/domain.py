@@ -250,6 +250,16 @@ class User:
 
 
 @dataclass(frozen=True)
+class Holiday:
+    """A day off of a public calendar."""
+
+    calendar: str
+    """E.g. `CN`."""
+    day: date
+    name: str
+
+
+@dataclass(frozen=True)
 class Portfolio:
     """Everything a bank hands over, as the import reads it and the export writes it."""
 
@@ -263,6 +273,7 @@ class Portfolio:
     prices: tuple[Price, ...] = ()
     links: tuple[Link, ...] = ()
     users: tuple[User, ...] = ()
+    holidays: tuple[Holiday, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ import hashlib
 import hmac
 import secrets
 
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from collateral.db import credentials
 from collateral.errors import InvalidInputError
 
 SHORTEST = 10
@@ -49,6 +52,16 @@ def verify_password(password: str, stored: str | None) -> bool:
     except (ValueError, binascii.Error):
         return False
     return name == "scrypt" and hmac.compare_digest(made, expected)
+
+
+def set_password(connection: Connection, username: str, password: str) -> None:
+    """Keeps the hash of `password` for a person of the portfolio.
+
+    Raises:
+        InvalidInputError: the password is too short, or there is no such person.
+    """
+    check_strength(password)
+    credentials.set_password_hash(connection, username, hash_password(password))
 
 
 def generate_password() -> str:

@@ -27,6 +27,7 @@ from collateral.domain import (
     AssetKind,
     Borrower,
     Device,
+    Holiday,
     Link,
     Loan,
     LoanSite,
@@ -93,8 +94,9 @@ DEVICE = Table("device", "devices", Device, ("device_id",), {"quantities": _text
 PRICE = Table("price", "prices", Price, ("commodity", "currency", "valid_from"))
 LINK = Table("link", "links", Link, ("from_borrower_id", "to_borrower_id", "kind"))
 USER = Table("app_user", "users", User, ("username",))
+HOLIDAY = Table("holiday", "holidays", Holiday, ("calendar", "day"))
 
-TABLES: tuple[Table[Any], ...] = (BORROWER, LOAN, SITE, LOAN_SITE, ASSET, SLOT, DEVICE, PRICE, LINK, USER)
+TABLES: tuple[Table[Any], ...] = (BORROWER, LOAN, SITE, LOAN_SITE, ASSET, SLOT, DEVICE, PRICE, LINK, USER, HOLIDAY)
 
 
 def borrowers(connection: Connection, as_known: datetime | None = None) -> list[Borrower]:
@@ -145,6 +147,11 @@ def links(connection: Connection, as_known: datetime | None = None) -> list[Link
 def users(connection: Connection, as_known: datetime | None = None) -> list[User]:
     """People who may sign in, by name."""
     return _read(connection, USER, as_known)
+
+
+def holidays(connection: Connection, as_known: datetime | None = None) -> list[Holiday]:
+    """Days off, by calendar and day."""
+    return _read(connection, HOLIDAY, as_known)
 
 
 def portfolio(connection: Connection, as_known: datetime | None = None) -> Portfolio:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from collateral.command import Command, Outcome
-from collateral.db import audit, credentials, reference
+from collateral.db import audit, reference
 from collateral.db.pool import Pool
 from collateral.errors import InvalidInputError, UsageError
-from collateral.passwords import check_strength, generate_password, hash_password
+from collateral.passwords import generate_password, set_password
 from collateral.portfolio.folder import read_folder, write_folder
 from collateral.portfolio.problems import as_json, as_text, errors
 from collateral.portfolio.schema import schema_json, schema_text
@@ -78,10 +78,9 @@ def _schema(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _password(args: argparse.Namespace, settings: Settings) -> Outcome:
     password = generate_password() if args.generate else _ask()
-    check_strength(password)
     by = _who(args.by)
     with Pool(settings.require_database(), size=1) as pool, pool.connection() as connection:
-        credentials.set_password_hash(connection, args.username, hash_password(password))
+        set_password(connection, args.username, password)
         audit.record(connection, by, "password set", args.username, {})
     payload: dict[str, object] = {"username": args.username, "changed": True}
     if args.generate:
@@ -100,7 +99,7 @@ def _ask() -> str:
 
 
 def _configure_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", help="folder with the ten files of `collateral portfolio schema`")
+    parser.add_argument("folder", help="folder with the files of `collateral portfolio schema`")
     parser.add_argument("--known-at", metavar="ISO", help="when this was known, for history; default now")
     parser.add_argument("--by", metavar="NAME", help="who imports it; default the login name")
     parser.add_argument("--check", action="store_true", help="only look for problems, write nothing")

@@ -47,7 +47,7 @@ def read_folder(folder: Path) -> Checked:
 
 
 def write_folder(portfolio: Portfolio, folder: Path) -> dict[str, int]:
-    """Writes `portfolio` as the ten files, WGS 84, rows in order of their keys; `read_folder` reads the same again.
+    """Writes `portfolio` as files, WGS 84, rows in order of their keys; `read_folder` reads the same again.
 
     Returns:
         Rows per part.

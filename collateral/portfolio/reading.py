@@ -67,6 +67,8 @@ def read_file(folder: Path, spec: FileSpec) -> RawFile:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
+        if spec.optional:
+            return found
         empty = (
             'an empty list of features and a "coordinate_system"' if spec.is_map
             else "only the header line " + ",".join(one.name for one in spec.columns)

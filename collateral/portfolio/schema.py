@@ -14,6 +14,7 @@ from collateral.domain import (
     AssetKind,
     Borrower,
     Device,
+    Holiday,
     Link,
     Loan,
     LoanSite,
@@ -82,6 +83,8 @@ class FileSpec:
     key: tuple[str, ...]
     purpose: str
     columns: tuple[Column, ...]
+    optional: bool = False
+    """True when a missing file means that it holds nothing."""
 
     @property
     def is_map(self) -> bool:
@@ -190,6 +193,12 @@ FILES: tuple[FileSpec, ...] = (
         Column("branch", Text(64), "branch whose loans the person sees; empty for all", ""),
         Column("locale", Choice(("zh", "en")), "language", "zh"),
     )),
+    FileSpec("holidays.csv", "holidays", Holiday, ("calendar", "day"),
+             "Days off, on which little is going on and nothing is wrong. The file may be missing.", (
+        Column("calendar", Text(16), "which calendar, e.g. CN"),
+        Column("day", Day(), "the day off"),
+        Column("name", Text(), "for people"),
+    ), optional=True),
 )
 
 
@@ -216,7 +225,7 @@ def schema_json() -> list[dict[str, object]]:
 
 _PREAMBLE = """# Files of a portfolio
 
-A portfolio is a folder of ten files. All must be there; one that holds nothing keeps its header line (CSV) or an empty
+A portfolio is a folder of these files. All but holidays.csv must be there; one that holds nothing keeps its header line (CSV) or an empty
 `features` list (GeoJSON). CSV is UTF-8, with a header line; comma, semicolon or tab between the cells. The GeoJSON files
 say which coordinate system they are in, in a top-level member `"coordinate_system"`: `"WGS84"`, `"GCJ02"` (AMap, Tencent)
 or `"BD09"` (Baidu), or by a GeoJSON `crs` member that names an EPSG code. Maps bought in China are usually GCJ02 or BD09,
