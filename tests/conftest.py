@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg2
@@ -38,8 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     for old in Path(tempfile.gettempdir()).glob(f"{RUNTIME_PREFIX}*"):
         pid = old.name.removeprefix(RUNTIME_PREFIX).split("-")[0]
-        if old.stat().st_uid == os.geteuid() and pid.isdigit() and process_birth(int(pid)) is None:
-            _remove_runtime(old)
+        with suppress(OSError, ServiceError):  # another run may be clearing it at this moment
+            if old.stat().st_uid == os.geteuid() and pid.isdigit() and process_birth(int(pid)) is None:
+                _remove_runtime(old)
     folder = Path(tempfile.mkdtemp(prefix=f"{RUNTIME_PREFIX}{os.getpid()}-"))
     folder.chmod(0o755)
     os.environ[RUNTIME_VARIABLE] = str(folder)

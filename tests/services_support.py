@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from collateral.errors import ServiceError
 from collateral.services import local, mosquitto
 from collateral.services.system import end_process, free_port, process_birth, server_account
 
@@ -38,9 +39,16 @@ class Broker:
         return mosquitto.url(self.port, name, self.passwords[name])
 
     def start(self) -> None:
-        """Starts the broker on its port and saved state."""
+        """Starts the broker on its port and saved state; before its first start a port that was just taken is changed."""
         server = mosquitto.Mosquitto(self.home, local.broker_binaries(self.runtime), server_account())
-        self.pid = server.start(self.port, self.passwords)
+        for attempt in range(3):
+            try:
+                self.pid = server.start(self.port, self.passwords)
+                break
+            except ServiceError:
+                if self.birth is not None or attempt == 2:
+                    raise
+                self.port = free_port()
         self.birth = process_birth(self.pid)
 
     def kill(self) -> None:

@@ -171,7 +171,7 @@ class _Services:
         self.runtime = runtime
         self.profile = profile
         self.state = read_state(runtime)
-        self.account: Account = server_account()
+        self.account: Account = server_account(Path(self.state.home or runtime) / "postgres")
         self._prefix: Prefix | None = None
 
     def up(self, *, database: bool, broker: bool) -> Mapping[str, str]:

@@ -45,15 +45,12 @@ class Account:
         return self.uid == os.geteuid()
 
 
-def server_account() -> Account:
-    """The current user, or, for root, `postgres` where it exists and else `nobody`."""
+def server_account(data: Path | None = None) -> Account:
+    """The current user; for root the owner of existing `data`, else `postgres` where it exists, else `nobody`."""
     if os.geteuid() != 0:
-        uid = os.geteuid()
-        try:
-            name = pwd.getpwuid(uid).pw_name
-        except KeyError:
-            name = str(uid)
-        return Account(name, uid, os.getegid())
+        return _account(os.geteuid(), os.getegid())
+    if data is not None and data.exists() and data.stat().st_uid != 0:
+        return _account(data.stat().st_uid, data.stat().st_gid)
     for name in ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
@@ -65,6 +62,14 @@ def server_account() -> Account:
         "Running as root, and neither the account postgres nor nobody exists to run the database as "
         "(PostgreSQL refuses root); create one or run as an ordinary user."
     )
+
+
+def _account(uid: int, gid: int) -> Account:
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    return Account(name, uid, gid)
 
 
 def run_as(
