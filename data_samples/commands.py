@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 from collateral.command import Command, Outcome
 from collateral.errors import InvalidInputError
 from collateral.settings import Settings
-from data_samples.world import make_config, plan_world, write_world
+from data_samples.scenes import write_scenes
+from data_samples.world import config_for, make_config, plan_world, write_world
 
 
 def _configure_write(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +26,17 @@ def _configure_write(parser: argparse.ArgumentParser) -> None:
 
 
 def _write(args: argparse.Namespace, settings: Settings) -> Outcome:
-    world = plan_world(make_config(args.seed, _moment(args.end), args.sites, args.years, args.strength))
+    wished = make_config(args.seed, _moment(args.end), args.sites, args.years, args.strength)
+    world = plan_world(config_for(args.directory, wished, bool(args.end)))
     report = write_world(world, args.directory)
+    started = time.monotonic()
+    scenes = write_scenes(world, args.directory, args.scenes)
     payload: dict[str, object] = {
         "directory": str(args.directory), "seed": world.config.seed, "end": world.config.end.isoformat(),
         "sites": report.sites, "devices": report.devices, "readings": report.readings,
-        "storylines": {story.name: story.site_id for story in world.storylines}, "seconds": round(report.seconds, 2),
+        "storylines": {story.name: story.site_id for story in world.storylines},
+        "scenes_written": scenes.written, "scenes_skipped": scenes.skipped, "scene_bytes": scenes.bytes,
+        "seconds": round(report.seconds, 2), "scene_seconds": round(time.monotonic() - started, 1),
     }
     return Outcome(payload)
 

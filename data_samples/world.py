@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -190,6 +190,7 @@ def write_world(world: World, folder: Path) -> WriteReport:
     started = time.monotonic()
     for name in ("portfolio", "telemetry", "truth", "scenes"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "world.json", describe(world))
     until = world.config.end.astimezone(LOCAL).date()
     write_portfolio_files(world.portfolio, folder / "portfolio", until)
     readings = 0
@@ -204,7 +205,6 @@ def write_world(world: World, folder: Path) -> WriteReport:
             readings += write_npz(folder / "telemetry" / f"{plan.site_id}.npz", series)
     stories = [asdict(story) | {"site": story.site_id, "onset": story.onset} for story in world.storylines]
     _write_json(folder / "truth" / "storylines.json", stories)
-    _write_json(folder / "world.json", describe(world))
     devices = sum(len(things.devices) for things in world.things.values())
     return WriteReport(len(world.plans), devices, readings, time.monotonic() - started)
 
@@ -252,8 +252,8 @@ def _plain(value: object) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def load_world(folder: Path) -> World:
-    """Plans the world of a folder again from its world.json.
+def read_config(folder: Path) -> WorldConfig:
+    """The config of the world in a folder.
 
     Raises:
         InvalidInputError: the folder has no readable world.json of this format.
@@ -263,8 +263,36 @@ def load_world(folder: Path) -> World:
         head = json.loads(path.read_text(encoding="utf-8"))
         if head["format"] != FORMAT_VERSION:
             raise InvalidInputError(f"{path} has format {head['format']}, not {FORMAT_VERSION}; write the world anew.")
-        config = WorldConfig(int(head["seed"]), datetime.fromisoformat(head["end"]), int(head["sites"]),
-                             float(head["years"]), float(head["strength"]))
+        return WorldConfig(int(head["seed"]), datetime.fromisoformat(head["end"]), int(head["sites"]),
+                           float(head["years"]), float(head["strength"]))
     except (OSError, KeyError, ValueError) as error:
         raise InvalidInputError(f"{path} is not a world ({error}); write one with `collateral sample write`.") from error
-    return plan_world(config)
+
+
+def load_world(folder: Path) -> World:
+    """Plans the world of a folder again from its world.json.
+
+    Raises:
+        InvalidInputError: as `read_config`.
+    """
+    return plan_world(read_config(folder))
+
+
+def config_for(folder: Path, wished: WorldConfig, end_given: bool) -> WorldConfig:
+    """What to write into `folder`: the wished world, or the rest of the same one when it is there already.
+
+    Without a given end, a world of the same seed and size that ended less than a day ago is completed.
+
+    Raises:
+        InvalidInputError: the folder holds another world.
+    """
+    if not (folder / "world.json").exists():
+        return wished
+    there = read_config(folder)
+    recent = abs((wished.end - there.end).total_seconds()) < 86_400
+    if there == wished or (not end_given and recent and replace(wished, end=there.end) == there):
+        return there
+    raise InvalidInputError(
+        f"{folder} holds the world of seed {there.seed} that ends {there.end.isoformat()}; "
+        "choose another folder, remove this one, or ask for the same world."
+    )
