@@ -34,7 +34,7 @@ from data_samples.scene_model import (
     YardShape,
 )
 
-BAY_WIDTH_M, BAY_LENGTH_M, AISLE_M = 2.5, 5.0, 6.5
+BAY_WIDTH_M, BAY_LENGTH_M, AISLE_M = 2.7, 5.2, 6.5
 SLOT_WIDTH_M, SLOT_LENGTH_M = 4.0, 7.5
 BAY_SIZES_M = {"parking_bay": (BAY_WIDTH_M, BAY_LENGTH_M), "yard_bay": (SLOT_WIDTH_M, SLOT_LENGTH_M)}
 MODULE_WIDTH_M, TABLE_DEPTH_M, TABLE_PITCH_M = 1.05, 3.9, 7.0
@@ -151,19 +151,19 @@ class _Plan:
         return v0 + depth + 1
 
     def stock_yard(self, u0: float, v0: float, u1: float, v1: float) -> None:
-        """Stock yard: places of about 3 x 5 m in pairs of rows with aisles, filled in a seeded order."""
+        """Stock yard: blocks of about 6 x 6 m in rows with lanes between, filled in a seeded order."""
         goods = GOODS_KINDS[int(self.rng.integers(len(GOODS_KINDS)))]
         places: list[Polygon] = []
-        v = v0 + 1.5
+        columns = max(int((u1 - u0 - 2.0) / 6.4), 1)
+        v = v0 + 1.2
         row = 0
-        while v + 5.0 <= v1 - 1.0:
-            u = u0 + 1.5
-            while u + 3.0 <= u1 - 1.0:
-                places.append(self.rect(u, v, u + 3.0, v + 5.0))
-                u += 3.3
-            v += 5.3 if row % 2 == 0 else 10.5
+        while v + 6.0 <= v1 - 1.0:
+            for column in range(columns):
+                u = u0 + 1.2 + column * 6.4
+                places.append(self.rect(u, v, u + 6.0, v + 6.0))
+            v += 6.2 if row % 2 == 0 else 10.5
             row += 1
-        block = 6
+        block = 2
         groups = [places[i:i + block] for i in range(0, len(places), block)]
         order = self.rng.permutation(len(groups))
         filled = [place for index in order for place in groups[int(index)]]
@@ -190,13 +190,13 @@ class _Plan:
         """The public road before the site, the gate, and a tree belt."""
         v = -self.half_v - 9.0
         self.road((-300.0, v), (300.0, v), 9.0, marked=True, public=True)
-        for u in np.arange(-self.half_u, self.half_u, 9.0):
-            for edge in (-self.half_v - 1.5, self.half_v + 2.5):
-                if self.rng.random() < 0.55 and not (edge < 0 and abs(u - self.gate_u) < 10):
+        for u in np.arange(-self.half_u, self.half_u, 4.5):
+            for edge in (-self.half_v - 1.5, self.half_v + 3.5):
+                if self.rng.random() < (0.35 if edge < 0 else 0.75) and not (edge < 0 and abs(u - self.gate_u) < 10):
                     self.tree(float(u + self.rng.normal(0, 1.5)), edge + float(self.rng.normal(0, 0.8)))
-        for v in np.arange(-self.half_v, self.half_v, 10.0):
-            for edge in (-self.half_u - 3.0, self.half_u + 3.0):
-                if self.rng.random() < 0.5:
+        for v in np.arange(-self.half_v, self.half_v, 4.5):
+            for edge in (-self.half_u - 4.0, self.half_u + 4.0):
+                if self.rng.random() < 0.6:
                     self.tree(edge + float(self.rng.normal(0, 1.0)), float(v + self.rng.normal(0, 2.0)))
 
     @property
@@ -204,7 +204,7 @@ class _Plan:
         return self.half_u - 14.0
 
     def tree(self, u: float, v: float) -> None:
-        radius = float(self.rng.uniform(1.4, 3.4))
+        radius = float(self.rng.uniform(1.9, 4.2))
         self.trees.append(TreeShape(self.point(u, v), radius, radius * float(self.rng.uniform(1.4, 2.2))))
 
     def finish(self, epsg: int, seed: int) -> SiteLayout:

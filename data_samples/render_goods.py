@@ -63,10 +63,18 @@ class _Heap:
         return sprite_of(np.clip(rgb, 0, 255), self.alpha, self.height)
 
 
-def _container(heap: _Heap, length: float, width: float) -> None:
+def _containers(heap: _Heap, length: float, width: float) -> None:
+    """Containers side by side, as many as the width holds."""
+    abreast = max(round(width / 2.6), 1)
+    for number in range(abreast):
+        if abreast == 1 or heap.rng.random() < 0.9:
+            _container(heap, length, width / abreast, number * width / abreast)
+
+
+def _container(heap: _Heap, length: float, width: float, top: float) -> None:
     colour = CONTAINER_COLOURS[int(heap.rng.integers(len(CONTAINER_COLOURS)))]
     used_l, used_w = min(length, 6.06), min(width, 2.44)
-    x, y = (length - used_l) / 2, (width - used_w) / 2
+    x, y = (length - used_l) / 2, top + (width - used_w) / 2
     heap.block(x, y, used_l, used_w, colour, 2.6 * float(heap.rng.choice([1, 1, 2])))
     pitch = max(round(0.28 / SPRITE_GSD_M), 2)
     c0, c1 = round(x / SPRITE_GSD_M) + 3, round((x + used_l) / SPRITE_GSD_M) - 3
@@ -121,7 +129,7 @@ def goods(kind: GoodsKind, length_dm: int, width_dm: int, variant: int) -> Sprit
     length, width = length_dm / 10.0, width_dm / 10.0
     heap = _Heap(length, width, rng)
     if kind == "container":
-        _container(heap, length, width)
+        _containers(heap, length, width)
     elif kind == "crates":
         _grid_of(heap, length, width, (1.6, 1.1), 0.12, WOOD, (1.0, 2.2))
     elif kind == "big_bags":

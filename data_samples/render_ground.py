@@ -307,10 +307,10 @@ def _tree(canvas: Canvas, tree: TreeShape, rng: np.random.Generator) -> None:
     distance = np.hypot(xx, yy) + 0.13 * lumps
     coverage = np.clip((1.0 - distance) * radius * 0.7, 0, 1)
     coverage *= np.clip(0.85 + 0.3 * fine, 0.3, 1.0)
-    height = tree.height_m * np.sqrt(np.clip(1.1 - distance**2, 0, 1)) * (1.0 + 0.08 * lumps + 0.05 * fine)
+    height = tree.height_m * np.sqrt(np.clip(1.1 - distance**2, 0, 1)) * (1.0 + 0.07 * lumps + 0.03 * fine)
     greens: tuple[Colour, ...] = ((58, 80, 44), (70, 88, 50), (48, 68, 44), (86, 92, 58))
     colour = np.asarray(greens[int(rng.integers(len(greens)))], np.float32)
-    shade = np.clip(1.0 + 0.16 * lumps + 0.14 * fine, 0.5, 1.5)[..., None]
+    shade = np.clip(1.0 + 0.13 * lumps + 0.12 * fine, 0.5, 1.5)[..., None]
     rows, cols = slice(row0, row0 + size), slice(col0, col0 + size)
     canvas.paint(rows, cols, cv2.GaussianBlur(coverage, (0, 0), 0.6), colour * shade)
     region = canvas.height[rows, cols]

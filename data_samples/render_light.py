@@ -137,14 +137,17 @@ def add_cloud(rgb: FloatArray, alpha: FloatArray, gsd_m: float, sun: SunPosition
 
 
 def expose(rgb: FloatArray, haze: float, gsd_m: float, rng: np.random.Generator) -> ByteArray:
-    """Haze, colour balance, lens blur and sensor noise; returns (H, W, 3) uint8."""
+    """Haze, colour balance, lens blur and sensor noise; returns (H, W, 3) uint8.
+
+    Coarse pixels stand for satellite products, which are delivered sharpened; fine ones for aerial cameras.
+    """
     veil = np.array([176, 184, 194], np.float32)
     balance = np.clip(rng.normal(1.0, 0.02, size=3), 0.94, 1.06) * float(np.clip(rng.normal(1.0, 0.06), 0.85, 1.15))
     strength = np.float32(0.75 * haze)
     rgb *= balance.astype(np.float32) * (1 - strength)
     rgb += veil * strength
-    blurred = np.asarray(cv2.GaussianBlur(rgb, (0, 0), float(rng.uniform(0.45, 0.7))), np.float32)
-    sharpen = float(rng.uniform(0.0, 0.5))
+    blurred = np.asarray(cv2.GaussianBlur(rgb, (0, 0), float(rng.uniform(0.42, 0.62) if gsd_m < 0.25 else rng.uniform(0.32, 0.48))), np.float32)
+    sharpen = float(rng.uniform(0.0, 0.4) if gsd_m < 0.25 else rng.uniform(0.2, 0.8))
     if sharpen > 0.1:
         softer = np.asarray(cv2.GaussianBlur(blurred, (0, 0), 1.3), np.float32)
         blurred += np.float32(sharpen) * (blurred - softer)

@@ -181,7 +181,8 @@ def _draw_on_place(
     centre, heading, length, width = _slot_axis(place)
     size = (round((length - 0.6) * fill**0.5 * 2) * 5, round((width - 0.5) * fill**0.5 * 2) * 5)
     if kind == "container":
-        size = (round(min(length - 0.2, 6.1) * 10), round(min(width - 0.2, 2.5) * 10))
+        abreast = max(int((width - 0.1) / 2.6), 1)
+        size = (round(min(length - 0.2, 6.1) * 10), round(min(width - 0.2, 2.6 * abreast) * 10))
     slack = max((length - size[0] / 10) / 2 - 0.2, 0.0)
     along = float(rng.uniform(-slack, slack))
     angle = math.radians(heading)
@@ -202,7 +203,7 @@ def draw_stock(
                 break
             rng = np.random.default_rng([layout.seed, number, *yard.yard_id.encode()])
             variant = int(rng.integers(GOODS_VARIANTS))
-            _draw_on_place(canvas, place, yard.goods, variant, 0.96, float(rng.normal(0, 0.8)), sun, direct, rng)
+            _draw_on_place(canvas, place, yard.goods, variant, 1.12, float(rng.normal(0, 0.8)), sun, direct, rng)
             covered += place.area
         outline = translate(yard.polygon, state.shift.east_m, state.shift.north_m)
         truths.append(StockTruth(

@@ -113,6 +113,8 @@ def _pick(table: tuple[tuple[Colour, float], ...], rng: np.random.Generator) -> 
     colour = table[int(rng.choice(len(table), p=weights / weights.sum()))][0]
     lighter = rng.normal(0, 7)
     r, g, b = (int(np.clip(channel + lighter + rng.normal(0, 2), 8, 250)) for channel in colour)
+    grey = (r + g + b) / 3
+    r, g, b = (int(0.85 * channel + 0.15 * grey) for channel in (r, g, b))
     return r, g, b
 
 
