@@ -86,7 +86,8 @@ def judge_storylines(connection: Connection, storylines: Sequence[Storyline]) ->
     for story in storylines:
         raised = fetch_dicts(
             connection,
-            "SELECT min(raised_at) AS first FROM alert WHERE rule = %s AND site_id = %s AND raised_at > %s AND raised_at <= %s",
+            "SELECT min(raised_at) AS first FROM alert"
+            " WHERE rule = %s AND site_id = %s AND raised_at > %s AND raised_at <= %s",
             (story.rule, story.site, story.onset, story.onset + timedelta(days=story.within_days)),
         )[0]["first"]
         days = None if raised is None else round((raised - story.onset).total_seconds() / 86_400, 1)

@@ -16,8 +16,7 @@ import requests
 from collateral.command import Command, Outcome
 from collateral.db.pool import Role, connect
 from collateral.db.reference import users
-from collateral.errors import CollateralError
-from collateral.services.chromium import find_chromium
+from collateral.services.browser import ensure_chromium
 from collateral.services.system import free_port
 from collateral.settings import Settings
 from data_samples.demo import DEMO_PASSWORD, Demo
@@ -49,7 +48,8 @@ def _up(args: argparse.Namespace, settings: Settings) -> Outcome:
         say(f"dashboard ready: {url}")
         say(f"sign in with the password {DEMO_PASSWORD!r} as one of:")
         for person in people:
-            say(f"  {person.username:<12} {person.display_name} ({person.role}, branch {person.branch or 'all'}, {person.locale})")
+            where = person.branch or "all branches"
+            say(f"  {person.username:<12} {person.display_name} ({person.role}, {where}, {person.locale})")
         say(f"logs: {supervisor.logs}   Ctrl-C stops all")
         if not args.once:
             supervisor.run_until_signal()
@@ -112,9 +112,7 @@ def _verify(demo: Demo, live_since: datetime) -> dict[str, Any]:
     report["false_alerts"] = false_alerts
     demo.say("dashboard and screenshots")
     report["dashboard_http"] = requests.get(f"{url}/login", timeout=10).status_code
-    browser = find_chromium(demo.runtime)
-    if browser is None:
-        raise CollateralError("No Chromium was found or could be unpacked; install Debian's `chromium` and run again.")
+    browser = ensure_chromium(demo.runtime)
     shots = (
         Shot("map", "/", "#site-map .leaflet-container, .leaflet-container"),
         Shot("site", f"/site/{storylines[0].site}", "#site-score"),
@@ -122,7 +120,7 @@ def _verify(demo: Demo, live_since: datetime) -> dict[str, Any]:
     report["screenshots"] = [
         str(path)
         for path in take(
-            url, _viewer(demo), DEMO_PASSWORD, shots, demo.runtime / "screenshots", str(browser.executable), browser.environment
+            url, _viewer(demo), DEMO_PASSWORD, shots, demo.runtime / "screenshots", browser
         )
     ]
     return report
@@ -140,9 +138,11 @@ def _configure_check(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS = {
     "demo up": Command(
-        "Prepare a sample world and run the whole system on it until Ctrl-C.", "collateral demo up --seed 1", _up, _configure_up
+        "Prepare a sample world and run the whole system on it until Ctrl-C.",
+        "collateral demo up --seed 1", _up, _configure_up,
     ),
     "demo check": Command(
-        "Run the demo unattended on free ports and verify it.", "collateral demo check --seed 7 --json", _check, _configure_check
+        "Run the demo unattended on free ports and verify it.",
+        "collateral demo check --seed 7 --json", _check, _configure_check,
     ),
 }

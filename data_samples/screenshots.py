@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-CHROMIUM_ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)
+from collateral.services.browser import Chromium
 
 
 @dataclass(frozen=True)
@@ -27,13 +24,13 @@ class Shot:
 
 def take(
     url: str, username: str, password: str, shots: Sequence[Shot], folder: Path,
-    executable: str, environment: Mapping[str, str], size: tuple[int, int] = (1440, 900),
+    chromium: Chromium, size: tuple[int, int] = (1440, 900),
 ) -> list[Path]:
     """Signs in and writes one PNG per shot into `folder`; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=executable, args=list(CHROMIUM_ARGUMENTS), env=dict(environment)
+            executable_path=chromium.executable, args=list(chromium.arguments), env=dict(chromium.environment)
         )
         try:
             page = _signed_in(browser, url, username, password, size)
