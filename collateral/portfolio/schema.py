@@ -225,7 +225,8 @@ def schema_json() -> list[dict[str, object]]:
 
 _PREAMBLE = """# Files of a portfolio
 
-A portfolio is a folder of these files. All but holidays.csv must be there; one that holds nothing keeps its header line (CSV) or an empty
+A portfolio is a folder of these files. All but holidays.csv must be there; one that holds nothing keeps its header line
+(CSV) or an empty
 `features` list (GeoJSON). CSV is UTF-8, with a header line; comma, semicolon or tab between the cells. The GeoJSON files
 say which coordinate system they are in, in a top-level member `"coordinate_system"`: `"WGS84"`, `"GCJ02"` (AMap, Tencent)
 or `"BD09"` (Baidu), or by a GeoJSON `crs` member that names an EPSG code. Maps bought in China are usually GCJ02 or BD09,
