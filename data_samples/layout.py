@@ -13,8 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 import pyproj
+import shapely
 from shapely.geometry import Polygon
-from shapely.ops import transform as shapely_transform
 
 from data_samples.scene_model import (
     GOODS_KINDS,
@@ -55,7 +55,8 @@ def _projection(epsg: int, *, inverse: bool = False) -> pyproj.Transformer:
 
 def to_lonlat(polygon: Polygon, utm_epsg: int) -> Polygon:
     """A polygon of UTM metres as WGS 84 longitude and latitude."""
-    return shapely_transform(_projection(utm_epsg, inverse=True).transform, polygon)
+    project = _projection(utm_epsg, inverse=True).transform
+    return shapely.transform(polygon, lambda xy: np.column_stack(project(xy[:, 0], xy[:, 1])))
 
 
 @dataclass
