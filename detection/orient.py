@@ -2,7 +2,8 @@
 
 An axis-aligned box of width w and height h around a vehicle of length L and width W turned by a obeys
 w = L cos a + W sin a, h = L sin a + W cos a. With W known within limits (cars 1.85 m, lorries 2.5 m) that gives L
-and a up to the sign of a, which the picture's structure tensor decides: the long sides carry most of the gradient.
+and a up to the sign of a, which the picture decides: across the right long sides brightness changes the
+most (wrong for about one in seven slanted vehicles of rendered scenes).
 Holds for vehicles that are wholly visible; boxes cut by the picture's border are taken as parallel to it.
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from detection.arrays import floats
 
 CAR_WIDTH_M = 1.85
 LORRY_WIDTH_M = 2.5
@@ -45,17 +48,25 @@ def _orient(gray: NDArray[np.float32], box: NDArray[np.float32], gsd_m: float) -
     angle = float(_ANGLES[int(np.nanargmin(np.abs(np.where(np.isfinite(widths), widths, 1e9) - width)))])
     length = max((w + h) / (np.cos(angle) + np.sin(angle)) - width, long * 0.7)
     heading = angle if w >= h else np.pi / 2 - angle
-    return (*centre, length, width, heading * _slope_sign(gray, x0, y0, x1, y1))
+    falling, rising = (_side_contrast(gray, *centre, length, width, sign * heading) for sign in (1, -1))
+    return (*centre, length, width, heading if falling >= rising else -heading)
 
 
-def _slope_sign(gray: NDArray[np.float32], x0: float, y0: float, x1: float, y1: float) -> float:
-    """+1 when the long sides run from upper left to lower right (y downwards), -1 otherwise."""
-    patch = gray[max(int(y0), 0) : int(y1) + 1, max(int(x0), 0) : int(x1) + 1]
-    if min(patch.shape) < 4:
-        return 1.0
-    gx = cv2.Sobel(patch, cv2.CV_32F, 1, 0)
-    gy = cv2.Sobel(patch, cv2.CV_32F, 0, 1)
-    return -1.0 if float((gx * gy).sum()) > 0 else 1.0
+def _side_contrast(gray: NDArray[np.float32], cx: float, cy: float, length: float, width: float, heading: float) -> float:
+    """How much brightness changes across the two long sides: the mean gradient along each, absolute, summed."""
+    reach = length / 2
+    top, left = max(int(cy - reach) - 2, 0), max(int(cx - reach) - 2, 0)
+    patch = gray[top : int(cy + reach) + 3, left : int(cx + reach) + 3]
+    gx, gy = cv2.Sobel(patch, cv2.CV_32F, 1, 0), cv2.Sobel(patch, cv2.CV_32F, 0, 1)
+    along = np.array([np.cos(heading), np.sin(heading)])
+    across = np.array([-along[1], along[0]])
+    steps = np.linspace(-0.42, 0.42, 24)[:, None] * along * length + np.array([cx - left, cy - top]) - 0.5
+    total = 0.0
+    for side in (-0.5, 0.5):
+        points = floats(steps + side * width * across).reshape(-1, 1, 2)
+        slope = [cv2.remap(g, points, None, cv2.INTER_LINEAR) for g in (gx, gy)]  # type: ignore[call-overload]
+        total += abs(float((slope[0] * across[0] + slope[1] * across[1]).mean()))
+    return total
 
 
 def corners(oriented: NDArray[np.float32]) -> NDArray[np.float32]:

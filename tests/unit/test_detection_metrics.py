@@ -1,0 +1,97 @@
+"""Matching, counting and calibration against small cases done by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection.arrays import floats
+from detection.metrics import (
+    Counted,
+    best_threshold,
+    binary_scores,
+    calibrate,
+    calibration_error,
+    fit_calibration,
+    iou,
+    match,
+    suppress,
+    undecided,
+    wilson,
+)
+
+LABELS = floats([[0, 0, 10, 10], [20, 0, 30, 10]])
+
+
+def test_iou_by_hand() -> None:
+    assert iou(floats([[0, 0, 10, 10]]), floats([[5, 0, 15, 10]]))[0, 0] == pytest.approx(50 / 150)
+    assert iou(floats([[0, 0, 1, 1]]), floats([[2, 2, 3, 3]]))[0, 0] == 0
+
+
+def test_each_label_is_taken_once_by_the_most_confident() -> None:
+    boxes = floats([[1, 0, 11, 10], [0, 0, 10, 10], [60, 60, 70, 70]])
+    assert match(boxes, floats([0.9, 0.8, 0.7]), LABELS, 0.3).tolist() == [0, -1, -1]
+    assert match(boxes, floats([0.7, 0.8, 0.9]), LABELS, 0.3).tolist() == [-1, 0, -1]
+
+
+def test_boxes_mostly_in_an_ignore_region_are_undecided() -> None:
+    boxes = floats([[0, 0, 10, 10], [6, 0, 16, 10], [40, 40, 50, 50]])
+    assert undecided(boxes, floats([[0, 0, 10, 10]])).tolist() == [True, False, False]
+    assert not undecided(boxes, np.zeros((0, 4), np.float32)).any()
+
+
+def test_suppression_keeps_the_strongest_of_a_heap() -> None:
+    boxes = floats([[0, 0, 10, 10], [1, 0, 11, 10], [30, 0, 40, 10]])
+    assert suppress(boxes, floats([0.5, 0.9, 0.4]), 0.45).tolist() == [1, 2]
+
+
+def test_counts_add_up() -> None:
+    total = Counted(1, 4, 3, 2, 1) + Counted(1, 6, 7, 4, 1)
+    assert total == Counted(2, 10, 10, 6, 2)
+    assert (total.precision, total.recall, total.f1, total.count_error) == pytest.approx((0.6, 0.6, 0.6, 0.2))
+    assert Counted(1, 0, 0, 0, 0).f1 == 1.0 and Counted(1, 0, 2, 0, 2).precision == 0.0
+
+
+def test_calibration_error_is_the_gap() -> None:
+    confidence = np.full(10, 0.8, np.float32)
+    right = np.array([True] * 6 + [False] * 4)
+    assert calibration_error(confidence, right) == pytest.approx(0.2, abs=1e-6)
+    assert calibration_error(np.zeros(0, np.float32), np.zeros(0, np.bool_)) == 0.0
+
+
+def test_calibration_recovers_what_made_the_outcomes() -> None:
+    rng = np.random.default_rng(3)
+    raw = floats(rng.uniform(0.02, 0.98, 20_000))
+    slope, intercept = 1.7, -0.6
+    right = rng.random(20_000) < calibrate(raw, (slope, intercept))
+    assert fit_calibration(raw, right) == pytest.approx((slope, intercept), abs=0.1)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=40))
+def test_no_threshold_beats_the_best(pairs: list[tuple[float, bool]]) -> None:
+    confidence = floats([p for p, _ in pairs])
+    right = np.array([r for _, r in pairs])
+    objects = int(right.sum()) + 2
+
+    def f1(threshold: float) -> float:
+        chosen = confidence >= threshold
+        return float(2 * right[chosen].sum() / (chosen.sum() + objects))
+
+    best = max(f1(float(p)) for p in confidence)
+    if len(set(confidence.tolist())) == len(confidence):
+        assert f1(best_threshold(confidence, right, objects)) == pytest.approx(best)
+
+
+def test_yes_no_scores_by_hand() -> None:
+    scores = binary_scores(np.array([True, True, False, False]), np.array([True, False, False, False]))
+    assert scores == pytest.approx(
+        {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "accuracy": 0.75, "balanced_accuracy": (1 + 2 / 3) / 2}
+    )
+
+
+def test_wilson_interval() -> None:
+    low, high = wilson(95, 100)
+    assert (low, high) == pytest.approx((0.8882, 0.9785), abs=2e-3)
+    assert wilson(0, 0) == (0.0, 1.0)

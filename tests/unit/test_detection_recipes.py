@@ -1,0 +1,103 @@
+"""Training pictures: labels stay on their objects through turning, scaling and pasting."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from detection.arrays import floats
+from detection.augment import photometric
+from detection.dataset import Chip, LabelledImage
+from detection.models.panels import PanelNet
+from detection.orient import bounds, corners
+from detection.panel_recipe import CROP as PANEL_CROP
+from detection.panel_recipe import UNKNOWN, Background, PanelTask
+from detection.paste import paste_panels
+from detection.slot_recipe import SlotTask
+from detection.vehicle_recipe import CROP, Pool, VehicleTask, view, without_margin
+
+
+def _street() -> LabelledImage:
+    """Grey ground with two white turned rectangles as vehicles."""
+    image = np.full((300, 300, 3), 90, np.uint8)
+    oriented = floats([[100, 100, 45, 18, 0.5], [200, 180, 80, 25, -1.0]])
+    for points in corners(oriented):
+        cv2.fillPoly(image, [np.round(points - 0.5).astype(np.int32)], (255, 255, 255))
+    return LabelledImage("s", "kit", "g", 0.1, image, bounds(corners(oriented)), np.zeros((0, 4), np.float32), oriented)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_labels_follow_the_vehicles(seed: int) -> None:
+    patch, boxes, shape, ignore = view(_street(), 200, 200, np.random.default_rng(seed))
+    white = (patch.min(axis=2) > 235).astype(np.uint8)
+    for x0, y0, x1, y1 in np.concatenate([boxes, ignore]).astype(int):
+        white[max(y0 - 2, 0) : y1 + 2, max(x0 - 2, 0) : x1 + 2] = 0
+    assert white.sum() == 0, "white pixels outside all labels"
+    for (x0, y0, x1, y1), (length, _) in zip(boxes, shape, strict=True):
+        inside = patch[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].min(axis=2) > 200
+        assert inside.mean() > 0.25
+        assert np.isnan(length) or length >= 0.95 * max(x1 - x0, y1 - y0) * 0.7
+
+
+def test_samples_have_the_documented_shapes_and_repeat_with_the_seed() -> None:
+    task = VehicleTask((Pool(1.0, (_street(),)),))
+    picture, target = task.sample(np.random.default_rng([1, 2]))
+    again, _ = task.sample(np.random.default_rng([1, 2]))
+    assert picture.shape == (3, CROP, CROP) and picture.dtype == torch.uint8
+    assert target.shape == (10, CROP // 4, CROP // 4) and torch.equal(picture, again)
+
+
+def test_margin_moves_labels_with_the_picture() -> None:
+    before, after = _street(), without_margin(_street())
+    assert after.image.shape[0] == before.image.shape[0] - 60
+    x0, y0, x1, y1 = after.boxes[0].astype(int)
+    assert after.image[(y0 + y1) // 2, (x0 + x1) // 2].min() == 255
+    assert np.array_equal(after.oriented[:, :2] + 30, before.oriented[:, :2])
+
+
+def test_photometric_keeps_shape_and_type() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
+    for seed in range(40):
+        changed = photometric(picture, np.random.default_rng(seed))
+        assert changed.shape == picture.shape and changed.dtype == np.uint8
+
+
+def test_pasted_panels_change_the_picture_only_near_their_mask() -> None:
+    ground = np.full((160, 160, 3), 180, np.uint8)
+    drawn, mask = paste_panels(ground, 0.2, np.random.default_rng(4))
+    assert 0.002 < mask.mean() < 0.9
+    changed = np.abs(drawn.astype(int) - 180).max(axis=2) > 5
+    near = np.pad(mask, 3)
+    grown = np.zeros_like(mask)
+    for dy in range(7):
+        for dx in range(7):
+            grown |= near[dy : dy + 160, dx : dx + 160]
+    assert not (changed & ~grown).any()
+    assert changed[mask].mean() > 0.9
+
+
+def test_panels_are_drawn_where_allowed() -> None:
+    allowed = np.zeros((160, 160), np.bool_)
+    allowed[20:25, 20:25] = True
+    _, mask = paste_panels(np.full((160, 160, 3), 150, np.uint8), 0.2, np.random.default_rng(2), allowed)
+    assert mask[:60, :60].any()
+
+
+def test_panel_samples_and_loss() -> None:
+    rng = np.random.default_rng(0)
+    chips = tuple(Chip(str(i), 0.3, rng.integers(0, 255, (101, 101, 3), dtype=np.uint8), i % 2) for i in range(4))
+    task = PanelTask(chips, (Background(np.full((200, 200, 3), 130, np.uint8), None),))
+    pairs = [task.sample(np.random.default_rng(k)) for k in range(12)]
+    values = {int(v) for _, mask in pairs for v in mask.unique()}
+    assert values == {0, 1, UNKNOWN}
+    assert all(p.shape == (3, PANEL_CROP, PANEL_CROP) for p, _ in pairs)
+    loss, parts = task.loss(PanelNet(), torch.stack([p for p, _ in pairs]).float(), torch.stack([m for _, m in pairs]))
+    assert torch.isfinite(loss) and set(parts) == {"pixels", "dice", "chips"}
+
+
+def test_slot_samples_draw_both_classes() -> None:
+    chips = tuple(Chip(str(i), 0.0, np.full((80, 40, 3), 40 + 60 * (i % 3), np.uint8), int(i == 0)) for i in range(6))
+    labels = [float(SlotTask(chips, ()).sample(np.random.default_rng(k))[1]) for k in range(60)]
+    assert 0.3 < float(np.mean(labels)) < 0.7
