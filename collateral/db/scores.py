@@ -144,12 +144,13 @@ def score_from_row(row: Mapping[str, Any]) -> Score:
     )
 
 
-def last_evaluated(connection: Connection) -> dict[str, datetime]:
-    """Per site the latest time for which it was scored."""
-    rows = fetch_dicts(
-        connection, "SELECT subject_id, max(at) AS at FROM score WHERE subject_kind = 'site' GROUP BY subject_id"
-    )
-    return {row["subject_id"]: row["at"] for row in rows}
+def last_evaluated(connection: Connection, site_id: str) -> datetime | None:
+    """The latest time for which the site was scored; None when it never was."""
+    row = fetch_dicts(
+        connection, "SELECT max(at) AS at FROM score WHERE subject_kind = 'site' AND subject_id = %s", (site_id,)
+    )[0]
+    found: datetime | None = row["at"]
+    return found
 
 
 def dirty_sites(connection: Connection) -> dict[str, datetime]:
