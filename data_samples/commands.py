@@ -1,18 +1,21 @@
-"""Commands `sample write` and `fleet` (`demo up` and `demo check` are joined from `data_samples.demo`)."""
+"""Commands `sample write` and `fleet` (`demo up` and `demo check` are joined from `demo_commands`)."""
 
 from __future__ import annotations
 
 import argparse
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 from collateral.command import Command, Outcome
-from collateral.errors import InvalidInputError
+from collateral.errors import InvalidInputError, UsageError
 from collateral.settings import Settings
+from data_samples.demo_commands import COMMANDS as DEMO_COMMANDS
+from data_samples.fleet import run_fleet, stop_on_signals
 from data_samples.scenes import write_scenes
-from data_samples.world import config_for, make_config, plan_world, write_world
+from data_samples.world import config_for, load_world, make_config, plan_world, write_world
 
 
 def _configure_write(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +44,21 @@ def _write(args: argparse.Namespace, settings: Settings) -> Outcome:
     return Outcome(payload)
 
 
+def _configure_fleet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--world", type=Path, required=True, metavar="DIR", help="folder of the sample world")
+    parser.add_argument("--interval", type=float, default=60.0, metavar="S", help="seconds between messages (default 60)")
+    parser.add_argument("--duration", type=float, default=None, metavar="S", help="stop after this time (default: never)")
+
+
+def _fleet(args: argparse.Namespace, settings: Settings) -> Outcome:
+    if not 0.1 <= args.interval <= 86_400:
+        raise UsageError(f"--interval {args.interval} is out of range; use 0.1 to 86400 seconds.")
+    world = load_world(args.world)
+    with stop_on_signals() as stop:
+        report = run_fleet(world, args.world, settings.require_mqtt(), args.interval, args.duration, stop)
+    return Outcome(asdict(report), ok=report.unacknowledged == 0)
+
+
 def _moment(text: str) -> datetime | None:
     if not text:
         return None
@@ -55,4 +73,9 @@ COMMANDS: Mapping[str, Command] = {
         "write a sample world: portfolio, scenes, telemetry and truth, made from a seed",
         "collateral sample write /tmp/world --seed 7 --scenes few", _write, _configure_write,
     ),
+    "fleet": Command(
+        "publish the present readings of a sample world's devices over MQTT until Ctrl-C",
+        "collateral fleet --world /tmp/world --interval 10 --duration 60", _fleet, _configure_fleet,
+    ),
+    **DEMO_COMMANDS,
 }

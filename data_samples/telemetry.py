@@ -28,11 +28,12 @@ OUTAGE = timedelta(days=3)
 REPLAY_STEPS = 14 * PER_DAY
 
 _REGISTERS: Mapping[str, str] = {"energy_total_kwh": "active_power_kw", "ac_energy_total_kwh": "ac_power_kw"}
-_DECIMALS: Mapping[str, int] = {
+DECIMALS: Mapping[str, int] = {
     "active_power_kw": 1, "ac_power_kw": 1, "machine_running": 0, "temperature_degc": 1, "irradiance_poa_w_m2": 1,
     "module_temperature_degc": 1, "weight_kg": 0, "tags_present": 0, "longitude_deg": 6, "latitude_deg": 6,
-    "speed_km_h": 1, "door_openings_total": 0,
+    "speed_km_h": 1, "door_openings_total": 0, "energy_total_kwh": 2, "ac_energy_total_kwh": 2,
 }
+"""Decimals a device reports."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def measured(
     values: dict[str, Floats] = {}
     for quantity in device.quantities:
         source = honest[_REGISTERS.get(quantity, quantity)]
-        gauge = np.round(source if order is None else source[order], _DECIMALS[_REGISTERS.get(quantity, quantity)])
+        gauge = np.round(source if order is None else source[order], DECIMALS[_REGISTERS.get(quantity, quantity)])
         if quantity in _REGISTERS:
             start = float(rng.integers(100_000, 4_000_000))
             values[quantity] = np.round(start + np.cumsum(gauge * STEP_H), 2)
