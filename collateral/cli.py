@@ -23,6 +23,7 @@ TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     ("database", "migrate"): ("collateral.commands", "bring the schema to the newest version"),
     ("status", ""): ("collateral.commands", "counts of the running system, services, lag, jobs"),
     ("schedule", ""): ("collateral.commands", "run scan, score and housekeeping on time"),
+    ("housekeeping", ""): ("collateral.commands", "remove old job runs and their output"),
     ("portfolio", "import"): ("collateral.portfolio.commands", "validate and write a portfolio folder, all or nothing"),
     ("portfolio", "export"): ("collateral.portfolio.commands", "write the portfolio as files"),
     ("portfolio", "schema"): ("collateral.portfolio.commands", "describe every file and column"),

@@ -226,11 +226,10 @@ def schema_json() -> list[dict[str, object]]:
 _PREAMBLE = """# Files of a portfolio
 
 A portfolio is a folder of these files. All but holidays.csv must be there; one that holds nothing keeps its header line
-(CSV) or an empty
-`features` list (GeoJSON). CSV is UTF-8, with a header line; comma, semicolon or tab between the cells. The GeoJSON files
-say which coordinate system they are in, in a top-level member `"coordinate_system"`: `"WGS84"`, `"GCJ02"` (AMap, Tencent)
-or `"BD09"` (Baidu), or by a GeoJSON `crs` member that names an EPSG code. Maps bought in China are usually GCJ02 or BD09,
-which lie hundreds of metres off: both are converted on import, and the export is always WGS84.
+(CSV) or an empty `features` list (GeoJSON). CSV is UTF-8, with a header line; comma, semicolon or tab between the cells.
+The GeoJSON files say which coordinate system they are in, in a top-level member `"coordinate_system"`: `"WGS84"`, `"GCJ02"`
+(AMap, Tencent) or `"BD09"` (Baidu), or by a GeoJSON `crs` member that names an EPSG code. Maps bought in China are usually
+GCJ02 or BD09, which lie hundreds of metres off: both are converted on import, and the export is always WGS84.
 
 The folder is the whole portfolio: what is no longer in it is ended. Nothing is overwritten; every change is a new revision.
 This page is printed by `collateral portfolio schema`.
