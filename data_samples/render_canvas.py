@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 SPRITE_GSD_M = 0.05
 _SUBPIXEL_BITS = 4
+_LINE_PIECE_M = 24.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,16 @@ class Canvas:
     def line(
         self, start: MapPoint, end: MapPoint, width_m: float, colour: tuple[float, float, float], opacity: float
     ) -> None:
-        """A straight painted line of a width in metres; opacity 0-1."""
+        """A straight painted line of a width in metres; opacity 0-1. Painted in pieces, whose boxes are small."""
         length = math.hypot(end.east_m - start.east_m, end.north_m - start.north_m)
         if length == 0.0:
+            return
+        pieces = math.ceil(length / _LINE_PIECE_M)
+        if pieces > 1:
+            east, north = (end.east_m - start.east_m) / pieces, (end.north_m - start.north_m) / pieces
+            ends = [MapPoint(start.east_m + east * i, start.north_m + north * i) for i in range(pieces + 1)]
+            for first, last in pairwise(ends):
+                self.line(first, last, width_m, colour, opacity)
             return
         half = 0.5 * max(width_m, self.grid.gsd_m)
         opacity *= min(1.0, width_m / self.grid.gsd_m)

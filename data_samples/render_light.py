@@ -146,7 +146,8 @@ def expose(rgb: FloatArray, haze: float, gsd_m: float, rng: np.random.Generator)
     strength = np.float32(0.75 * haze)
     rgb *= balance.astype(np.float32) * (1 - strength)
     rgb += veil * strength
-    blurred = np.asarray(cv2.GaussianBlur(rgb, (0, 0), float(rng.uniform(0.42, 0.62) if gsd_m < 0.25 else rng.uniform(0.32, 0.48))), np.float32)
+    lens = float(rng.uniform(0.42, 0.62) if gsd_m < 0.25 else rng.uniform(0.32, 0.48))
+    blurred = np.asarray(cv2.GaussianBlur(rgb, (0, 0), lens), np.float32)
     sharpen = float(rng.uniform(0.0, 0.4) if gsd_m < 0.25 else rng.uniform(0.2, 0.8))
     if sharpen > 0.1:
         softer = np.asarray(cv2.GaussianBlur(blurred, (0, 0), 1.3), np.float32)
