@@ -1,8 +1,8 @@
 """Is this site's window of this scene fit to be read? Figures and a verdict per window, never per scene.
 
 Works on an overview of about `OVERVIEW_GSD_M`. Clouds are found by a rule for true-colour pictures of a metre or finer:
-large, bright, colourless, smooth, and either not bright in the site's reference or without the hard edge a roof or a concrete
-yard has. The rule does not see cloud shadow or thin cirrus; those show in the contrast.
+large, bright, colourless, smooth, and either not bright in the site's reference or without the hard edge of a roof or a
+concrete yard. The rule does not see cloud shadow or thin cirrus; those show in the contrast.
 """
 
 from __future__ import annotations
@@ -97,21 +97,20 @@ class Overview:
         return np.asarray(cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def assess(overview: Overview, reference: NDArray[np.uint8] | None = None, limits: Limits = LIMITS) -> Verdict:
+def assess(overview: Overview, covered: NDArray[np.bool_], limits: Limits = LIMITS) -> Verdict:
     """The verdict on one window.
 
     Args:
         overview: the window.
-        reference: luminance of the site's reference on the same grid (0 where it says nothing), or None.
+        covered: rows x columns, what `clouds` says.
         limits: thresholds.
     """
     inside = overview.inside
     seen = inside & overview.valid
     area = max(int(inside.sum()), 1)
     nodata = 1.0 - int(seen.sum()) / area
-    cloud_mask = clouds(overview, reference) & seen
-    cloud = int(cloud_mask.sum()) / max(int(seen.sum()), 1)
-    clear = seen & ~cloud_mask
+    cloud = int((covered & seen).sum()) / max(int(seen.sum()), 1)
+    clear = seen & ~covered
     figures = _figures(overview, clear, nodata, cloud)
     if nodata > limits.nodata_share:
         reason = "nodata"
@@ -147,7 +146,12 @@ def _detail(luminance: NDArray[np.uint8], where: NDArray[np.bool_], sigma: float
 
 
 def clouds(overview: Overview, reference: NDArray[np.uint8] | None = None) -> NDArray[np.bool_]:
-    """Rows x columns, True where cloud hides the ground."""
+    """Rows x columns, True where cloud hides the ground.
+
+    Args:
+        overview: the window.
+        reference: luminance of the site's reference on the same grid (0 where it says nothing), or None.
+    """
     gsd = overview.grid.gsd_m
     luminance = overview.luminance
     chroma = overview.rgb.max(axis=2) - overview.rgb.min(axis=2)

@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from collateral.errors import InvalidInputError
 from imagery.gdal_env import DRIVER, gdal_environment
-from imagery.grid import GridSpec, apply_affine
+from imagery.grid import NO_SHIFT, GridSpec, MapShift, apply_affine
 from imagery.raster import RasterFacts, block_extent
 
 _CONTROL = 9
@@ -72,15 +72,20 @@ class Pixels:
     cost: ReadCost
 
 
-def read_pixels(facts: RasterFacts, grid: GridSpec) -> Pixels:
+def read_pixels(facts: RasterFacts, grid: GridSpec, shift: MapShift = NO_SHIFT) -> Pixels:
     """The scene's pixels on `grid`; what lies outside the scene is black and not valid.
 
     Bilinear; pixels are averaged first where the grid is coarser than the scene.
 
+    Args:
+        facts: the scene's file, as inspected.
+        grid: wanted pixels.
+        shift: how far the scene's content lies from where the file says; it is put right in the same warp.
+
     Raises:
         WindowUnreadableError: the blocks are damaged, or the grid lies outside the scene.
     """
-    to_source = _control_points(facts, grid)
+    to_source = _control_points(facts, grid.shifted(shift))
     window = _source_window(facts, to_source)
     ratio = grid.gsd_m / facts.gsd_m
     try:
@@ -195,3 +200,13 @@ def _dense(local: NDArray[np.float64], width: int, height: int) -> tuple[NDArray
     lower = local[top + 1][:, left] * (1 - u) + local[top + 1][:, left + 1] * u
     dense = (upper * (1 - v) + lower * v - 0.5).astype(np.float32)
     return np.ascontiguousarray(dense[..., 0]), np.ascontiguousarray(dense[..., 1])
+
+
+def moved_mask(mask: NDArray[np.bool_], grid: GridSpec, target: GridSpec, shift: MapShift = NO_SHIFT) -> NDArray[np.bool_]:
+    """A mask on one grid carried to another of the same system, with the same correction as `read_pixels`."""
+    corners = np.array([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]])
+    places = grid.to_pixels(target.shifted(shift).to_map(corners)) - 0.5
+    inverse = np.column_stack([places[1] - places[0], places[2] - places[0], places[0]])
+    size = (target.size.width, target.size.height)
+    moved = cv2.warpAffine(mask.astype(np.uint8), inverse, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return np.asarray(moved) > 0

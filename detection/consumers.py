@@ -1,0 +1,195 @@
+"""The detectors as the scan sees them: each reads a site's window, writes evidence and returns observations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collateral.domain import Observation, SiteKind
+from detection.evidence import write_evidence
+from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector, rectify
+from detection.locate import Located, locate_boxes, locate_mask, polygon_pixels
+from detection.observe import Estimate, estimate_area, estimate_count, estimate_share, estimate_state, observation
+from detection.weightfile import Card
+from imagery.scan import SiteWindow, WindowReading
+from imagery.target import SiteTarget, mask_inside
+
+_MIN_PANEL_M2 = 1.0
+"""Smaller regions are not one module: taken for noise."""
+_MIN_SLOT_SEEN = 0.8
+"""Share of a slot that must be visible; below, the slot is unknown."""
+_DEFAULT_RECALL = 0.9
+_DEFAULT_AREA_ERROR = 0.05
+_DEFAULT_SLOT_ERROR = 0.02
+
+
+class VehicleConsumer:
+    """Counts vehicles, all and heavy, whose centre lies on the site."""
+
+    def __init__(self, detector: VehicleDetector, evidence: Path) -> None:
+        self._detector = detector
+        self._evidence = evidence
+        self._recall = measured(detector.card, "recall_iou30", _DEFAULT_RECALL)
+        self.name = "vehicles"
+        self.model_sha256 = detector.model_sha256
+        self.gsd_m = detector.gsd_m
+
+    def wants(self, target: SiteTarget) -> bool:
+        """Factories and warehouses."""
+        return target.site.kind in (SiteKind.FACTORY, SiteKind.WAREHOUSE)
+
+    def consume(self, window: SiteWindow) -> WindowReading:
+        """vehicle_count and heavy_vehicle_count."""
+        boxes = self._detector.detect(window.pixels.rgb)
+        found = locate_boxes(boxes, window.pixels.grid, window.target.polygon)
+        heavy = [item for item in found if item.label == "heavy"]
+        method = method_of(self._detector.name, self.model_sha256)
+        files = write_evidence(self._evidence, window, self.name, method, found)
+        evidence = {**_evidence(window), **files.as_dict(), "recall": self._recall}
+        observations = tuple(
+            observation(window, quantity, method, self._estimate(items, window), {**evidence, "found": len(items)})
+            for quantity, items in (("vehicle_count", found), ("heavy_vehicle_count", heavy))
+        )
+        return WindowReading(observations, {"vehicles": len(found), "heavy": len(heavy), **files.as_dict()})
+
+    def _estimate(self, items: Sequence[Located], window: SiteWindow) -> Estimate:
+        return estimate_count([item.confidence for item in items], self._recall, window.hidden_share)
+
+
+class SlotConsumer:
+    """Says which slots are occupied, and the site's occupancy with its denominator."""
+
+    def __init__(self, classifier: SlotClassifier, evidence: Path) -> None:
+        self._classifier = classifier
+        self._evidence = evidence
+        self._error = 1 - measured(classifier.card, "accuracy", 1 - _DEFAULT_SLOT_ERROR)
+        self.name = "slots"
+        self.model_sha256 = classifier.model_sha256
+        self.gsd_m = classifier.gsd_m
+
+    def wants(self, target: SiteTarget) -> bool:
+        """Sites with slots under the open sky."""
+        return bool(target.slots) and target.site.kind in (SiteKind.FACTORY, SiteKind.WAREHOUSE)
+
+    def consume(self, window: SiteWindow) -> WindowReading:
+        """slot_occupied for every slot that can be seen, slot_occupancy for the site."""
+        grid = window.pixels.grid
+        corners = {slot_id: polygon_pixels(shape, grid) for slot_id, shape in window.target.slot_polygons.items()}
+        seen = [slot_id for slot_id, polygon in corners.items() if _visible(polygon, window.pixels.valid)]
+        chips = [rectify(window.pixels.rgb, corners[slot_id]) for slot_id in seen]
+        probabilities = self._classifier.classify(np.stack(chips)) if chips else np.zeros(0, np.float32)
+        occupied = {slot_id: float(p) for slot_id, p in zip(seen, probabilities, strict=True)}
+        method = method_of(self._classifier.name, self.model_sha256)
+        files = write_evidence(self._evidence, window, self.name, method, self._located(window, occupied))
+        count = sum(p >= self._classifier.threshold for p in occupied.values())
+        figures = {"occupied": count, "denominator": len(seen), "slots": len(corners), "unknown": len(corners) - len(seen)}
+        return WindowReading(
+            tuple(self._observations(window, method, occupied, {**_evidence(window), **files.as_dict()}, figures)),
+            {**figures, **files.as_dict()},
+        )
+
+    def _observations(
+        self,
+        window: SiteWindow,
+        method: str,
+        occupied: Mapping[str, float],
+        evidence: Mapping[str, object],
+        figures: Mapping[str, object],
+    ) -> list[Observation]:
+        rows = [
+            observation(window, "slot_occupied", method, estimate_state(p), evidence, slot_id)
+            for slot_id, p in occupied.items()
+        ]
+        if occupied:
+            share = estimate_share(list(occupied.values()), self._error)
+            rows.append(observation(window, "slot_occupancy", method, share, {**evidence, **figures}))
+        return rows
+
+    def _located(self, window: SiteWindow, occupied: Mapping[str, float]) -> list[Located]:
+        def label(slot_id: str) -> str:
+            if slot_id not in occupied:
+                return "unknown"
+            return "occupied" if occupied[slot_id] >= self._classifier.threshold else "empty"
+
+        return [
+            Located(shape, window.pixels.grid.epsg, occupied.get(slot_id, 0.0), label(slot_id), subject_id=slot_id)
+            for slot_id, shape in window.target.slot_polygons.items()
+        ]
+
+
+class PanelConsumer:
+    """Measures the panel area on a solar site."""
+
+    def __init__(self, segmenter: PanelSegmenter, evidence: Path) -> None:
+        self._segmenter = segmenter
+        self._evidence = evidence
+        self._error = abs(measured(segmenter.card, "area_error", _DEFAULT_AREA_ERROR))
+        self.name = "panels"
+        self.model_sha256 = segmenter.model_sha256
+        self.gsd_m = segmenter.gsd_m
+
+    def wants(self, target: SiteTarget) -> bool:
+        """Solar plants."""
+        return target.site.kind is SiteKind.SOLAR
+
+    def consume(self, window: SiteWindow) -> WindowReading:
+        """panel_area_m2."""
+        grid = window.pixels.grid
+        inside = mask_inside(window.target.polygon, grid) & window.pixels.valid
+        probability = np.where(inside, self._segmenter.segment(window.pixels.rgb), np.float32(0)).astype(np.float32)
+        threshold = self._segmenter.threshold
+        found = locate_mask(probability >= threshold, probability, grid, "panel", _MIN_PANEL_M2)
+        estimate = estimate_area(probability, threshold, grid.gsd_m**2, self._error, window.hidden_share)
+        method = method_of(self._segmenter.name, self.model_sha256)
+        files = write_evidence(self._evidence, window, self.name, method, found)
+        evidence = {**_evidence(window), **files.as_dict(), "regions": len(found)}
+        if window.target.site.panel_area_m2:
+            evidence["denominator"] = window.target.site.panel_area_m2
+        area = observation(window, "panel_area_m2", method, estimate, evidence)
+        return WindowReading((area,), {"panel_area_m2": round(estimate.value, 1), **files.as_dict()})
+
+
+def method_of(name: str, model_sha256: str) -> str:
+    """Name and version of a method: other weights, other method."""
+    return f"{name}@{model_sha256[:12]}"
+
+
+def measured(card: Card, key: str, otherwise: float) -> float:
+    """The figure `key` of a model card on rendered scenes where there is one, else the first anywhere, else `otherwise`."""
+    found = dict(_walk(card.figures, ""))
+    ranked = sorted((path for path in found if path.rsplit("/", 1)[-1] == key), key=lambda path: "scenes" not in path)
+    return found[ranked[0]] if ranked else otherwise
+
+
+def _walk(figures: Mapping[str, object], prefix: str) -> list[tuple[str, float]]:
+    rows: list[tuple[str, float]] = []
+    for key, value in figures.items():
+        if isinstance(value, Mapping):
+            rows += _walk(value, f"{prefix}/{key}")
+        elif isinstance(value, int | float):
+            rows.append((f"{prefix}/{key}", float(value)))
+    return rows
+
+
+def _evidence(window: SiteWindow) -> dict[str, object]:
+    return {
+        "scene_id": window.scene.record.scene_id,
+        "gsd_m": round(window.scene.record.gsd_m, 3),
+        "hidden_share": round(window.hidden_share, 4),
+    }
+
+
+def _visible(polygon: Sequence[tuple[float, float]], valid: NDArray[np.bool_]) -> bool:
+    """Whether enough of a slot shows: looked up at its corners, edges and centre."""
+    corners = np.array(polygon)
+    centre = corners.mean(axis=0)
+    points = np.concatenate([corners, (corners + np.roll(corners, 1, axis=0)) / 2, (corners + centre) / 2, centre[None]])
+    columns, rows = np.floor(points).astype(int).T
+    height, width = valid.shape
+    inside = (columns >= 0) & (rows >= 0) & (columns < width) & (rows < height)
+    shown = np.zeros(len(points), np.bool_)
+    shown[inside] = valid[rows[inside], columns[inside]]
+    return float(shown.mean()) >= _MIN_SLOT_SEEN

@@ -1,0 +1,120 @@
+"""`collateral scan`: where imagery and the detectors meet."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from collateral.command import Command, Outcome
+from collateral.db import reference
+from collateral.db.pool import Pool, Role
+from collateral.errors import UsageError
+from collateral.settings import Settings
+from detection.consumers import PanelConsumer, SlotConsumer, VehicleConsumer
+from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector
+from imagery.catalogue import find_scenes
+from imagery.reference import ReferenceStore
+from imagery.scan import Scanner, WindowConsumer, open_scenes
+from imagery.scan_store import DatabaseScanStore
+from imagery.scan_summary import ScanSummary
+from imagery.target import SiteTarget, site_targets
+
+
+def run_scan(
+    source: str,
+    settings: Settings,
+    pool: Pool,
+    site_ids: tuple[str, ...] = (),
+    history: bool = False,
+    force: bool = False,
+    weights: Path | None = None,
+) -> ScanSummary:
+    """Registers the scenes at `source` and lets every detector read the sites in them.
+
+    Args:
+        source: file, folder or pattern.
+        settings: evidence folder and threads are taken from here.
+        pool: database, application role.
+        site_ids: only these sites; empty for all.
+        history: observations count as known when the scene became available, not now.
+        force: also what is finished.
+        weights: folder with vehicles, slots and panels .safetensors and their cards; None for the shipped ones.
+
+    Raises:
+        UsageError: nothing at `source`, or an unknown site.
+    """
+    started = time.monotonic()
+    paths = find_scenes(source)
+    targets = _targets(pool, site_ids)
+    store = DatabaseScanStore(pool)
+    scenes, opened = open_scenes(paths, store)
+    if settings.threads > 0:
+        torch.set_num_threads(settings.threads)
+    scanner = Scanner(store, ReferenceStore(settings.evidence / "reference"), history)
+    summary = scanner.run(scenes, targets, detectors(settings.evidence, weights), force)
+    scan_s = summary.seconds
+    return opened + summary + ScanSummary(seconds=time.monotonic() - started - scan_s)
+
+
+def detectors(evidence: Path, weights: Path | None = None) -> list[WindowConsumer]:
+    """All detectors, each of which knows the sites it wants.
+
+    Raises:
+        InvalidInputError: weights or a card are missing.
+        IntegrityError: weights that are not those of their card.
+    """
+    def file(name: str) -> Path | None:
+        return None if weights is None else weights / f"{name}.safetensors"
+
+    return [
+        VehicleConsumer(VehicleDetector.load(file("vehicles")), evidence),
+        SlotConsumer(SlotClassifier.load(file("slots")), evidence),
+        PanelConsumer(PanelSegmenter.load(file("panels")), evidence),
+    ]
+
+
+def _targets(pool: Pool, site_ids: tuple[str, ...]) -> list[SiteTarget]:
+    with pool.connection() as connection:
+        sites, slots = reference.sites(connection), reference.slots(connection)
+    if not sites:
+        raise UsageError("There is no site to look at; import a portfolio first (`collateral portfolio import DIR`).")
+    known = {site.site_id for site in sites}
+    unknown = sorted(set(site_ids) - known)
+    if unknown:
+        raise UsageError(f"Site {unknown[0]!r} is not in the portfolio; {len(known)} sites are, for example {min(known)!r}.")
+    wanted = set(site_ids) or known
+    return site_targets([site for site in sites if site.site_id in wanted], slots)
+
+
+def _run(args: argparse.Namespace, settings: Settings) -> Outcome:
+    with Pool(settings.require_database(), Role.APP) as pool:
+        summary = run_scan(
+            args.source, settings, pool, tuple(args.site or ()), args.history, args.force, args.weights_dir
+        )
+    return Outcome(summary.as_dict(), summary.as_text(), ok=summary.failed == 0)
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="GeoTIFF, folder or pattern")
+    parser.add_argument(
+        "--history", action="store_true",
+        help="count observations as known when the scene became available (tag AVAILABLE_AT), not now",
+    )
+    parser.add_argument("--site", action="append", metavar="ID", help="only this site; may be given several times")
+    parser.add_argument("--force", action="store_true", help="scan again what is finished")
+    parser.add_argument(
+        "--weights-dir", type=Path, metavar="DIR", help="folder with other vehicles, slots and panels .safetensors and cards"
+    )
+
+
+COMMANDS = {
+    "scan": Command(
+        "Register scenes and run the detectors on the sites in them; what is finished is skipped.",
+        "collateral scan /data/scenes --history",
+        _run,
+        _configure,
+    )
+}

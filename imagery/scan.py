@@ -1,0 +1,319 @@
+"""Plans which windows must be read, reads and judges them, hands them to the detectors, and resumes where it stopped.
+
+The unit of work is (scene, site, detector, weights). Reading and judging run one window ahead in a thread of their own while
+the detector works. What fails for one window leaves a row that says why, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from shapely import STRtree
+
+from collateral.db.scenes import ScanResult
+from collateral.domain import Observation, Quality
+from collateral.progress import progress
+from imagery.grid import NO_SHIFT
+from imagery.quality import Verdict, assess, clouds
+from imagery.raster import RasterRejectedError
+from imagery.reader import Pixels, ReadCost, moved_mask, read_pixels
+from imagery.reference import Reference, ReferenceStore, build_reference, overview_of
+from imagery.register import Alignment, align
+from imagery.scan_summary import ScanSummary
+from imagery.scenes import SceneFile, open_scene
+from imagery.target import SiteTarget
+
+log = logging.getLogger(__name__)
+
+_WINDOWS_PER_COMMIT = 16
+WorkKey = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True)
+class SiteWindow:
+    """One site in one scene, aligned and on a detector's grid."""
+
+    scene: SceneFile
+    target: SiteTarget
+    pixels: Pixels
+    """On the site's own fixed grid, displacement put right; `valid` is False under cloud too."""
+    hidden_share: float
+    """Share of the site under cloud or without data, 0 to 1."""
+    quality: Quality
+    known_at: datetime
+    figures: Mapping[str, object]
+    """Of quality and registration, for evidence."""
+
+
+@dataclass(frozen=True)
+class WindowReading:
+    """What a detector makes of a window."""
+
+    observations: tuple[Observation, ...]
+    figures: Mapping[str, object] = field(default_factory=dict)
+
+
+class WindowConsumer(Protocol):
+    """A detector as the scan sees it."""
+
+    @property
+    def name(self) -> str:
+        """Detector name, stored with results."""
+
+    @property
+    def model_sha256(self) -> str:
+        """Weights: other weights make the work due again."""
+
+    @property
+    def gsd_m(self) -> float:
+        """Pixel of the grid it wants."""
+
+    def wants(self, target: SiteTarget) -> bool:
+        """Whether this site is its business."""
+
+    def consume(self, window: SiteWindow) -> WindowReading:
+        """Reads one window."""
+
+
+class ScanStore(Protocol):
+    """Where the scan keeps what it did."""
+
+    def register(self, scenes: Sequence[SceneFile]) -> None:
+        """Writes scenes before their results."""
+
+    def reject(self, error: RasterRejectedError) -> None:
+        """Notes a file that cannot become a scene."""
+
+    def finished(self, scenes: Sequence[SceneFile]) -> set[WorkKey]:
+        """Work of these scenes that is done."""
+
+    def save(self, results: Sequence[ScanResult], observations: Sequence[Observation]) -> int:
+        """Stores results with their observations, all or nothing; returns the observations written."""
+
+
+@dataclass(frozen=True)
+class WindowTask:
+    """One window and the detectors that still have to see it."""
+
+    scene: SceneFile
+    target: SiteTarget
+    consumers: tuple[WindowConsumer, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A window after reading and judging."""
+
+    reason: str
+    """Empty when accepted."""
+    windows: Mapping[float, SiteWindow]
+    """By pixel size."""
+    cost: ReadCost
+    figures: Mapping[str, object]
+
+
+def open_scenes(paths: Iterable[Path], store: ScanStore) -> tuple[list[SceneFile], ScanSummary]:
+    """Opens and registers what can be a scene; what cannot is noted with its reason."""
+    scenes: dict[str, SceneFile] = {}
+    rejected: dict[str, int] = {}
+    files = list(paths)
+    with ThreadPoolExecutor(2, "scene") as pool:
+        for outcome in progress(pool.map(_try_open, files), "scenes", len(files), "file"):
+            if isinstance(outcome, SceneFile):
+                scenes.setdefault(outcome.record.scene_id, outcome)
+            else:
+                store.reject(outcome)
+                log.warning("%s", outcome)
+                rejected[outcome.reason.value] = rejected.get(outcome.reason.value, 0) + 1
+    found = list(scenes.values())
+    store.register(found)
+    count = sum(rejected.values())
+    return found, ScanSummary(windows=count, rejected=rejected, scenes=len(found), scenes_rejected=count)
+
+
+def _try_open(path: Path) -> SceneFile | RasterRejectedError:
+    try:
+        return open_scene(path)
+    except RasterRejectedError as error:
+        return error
+
+
+def plan(
+    scenes: Sequence[SceneFile],
+    targets: Sequence[SiteTarget],
+    consumers: Sequence[WindowConsumer],
+    finished: set[WorkKey],
+) -> tuple[list[WindowTask], int]:
+    """Which windows have work left, ordered by site and time, and how many pieces of work are finished already."""
+    tree = STRtree([target.site.geometry for target in targets])
+    tasks: list[WindowTask] = []
+    skipped = 0
+    for scene in scenes:
+        for index in tree.query(scene.record.footprint, predicate="intersects"):
+            target = targets[int(index)]
+            wanting = [consumer for consumer in consumers if consumer.wants(target)]
+            left = tuple(consumer for consumer in wanting if _key(scene, target, consumer) not in finished)
+            skipped += len(wanting) - len(left)
+            if left:
+                tasks.append(WindowTask(scene, target, left))
+    tasks.sort(key=lambda t: (t.target.site.site_id, t.scene.record.acquired_at, t.scene.record.scene_id))
+    return tasks, skipped
+
+
+def _key(scene: SceneFile, target: SiteTarget, consumer: WindowConsumer) -> WorkKey:
+    return (scene.record.scene_id, target.site.site_id, consumer.name, consumer.model_sha256)
+
+
+class Scanner:
+    """Runs a plan."""
+
+    def __init__(
+        self,
+        store: ScanStore,
+        references: ReferenceStore,
+        history: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """With `history`, observations are known from the time the scene became available, else from now."""
+        self._store = store
+        self._references = references
+        self._history = history
+        self._now = now
+        self._reference_of: dict[str, Reference | None] = {}
+        self._results: list[ScanResult] = []
+        self._observations: list[Observation] = []
+        self._written = 0
+
+    def run(
+        self,
+        scenes: Sequence[SceneFile],
+        targets: Sequence[SiteTarget],
+        consumers: Sequence[WindowConsumer],
+        force: bool = False,
+    ) -> ScanSummary:
+        """Scans what is not finished (everything with `force`) and says what was done."""
+        started = time.monotonic()
+        tasks, skipped = plan(scenes, targets, consumers, set() if force else self._store.finished(scenes))
+        candidates: dict[str, list[SceneFile]] = {}
+        for task in tasks:
+            candidates.setdefault(task.target.site.site_id, []).append(task.scene)
+        summary = ScanSummary(windows=skipped, skipped=skipped)
+        try:
+            for task, prepared in progress(self._ahead(tasks, candidates), "windows", len(tasks), "window"):
+                summary += self._consume(task, prepared)
+                if len(self._results) >= _WINDOWS_PER_COMMIT:
+                    self._flush()
+        finally:
+            self._flush()
+        return summary + ScanSummary(seconds=time.monotonic() - started, observations=self._written)
+
+    def _ahead(
+        self, tasks: Sequence[WindowTask], candidates: Mapping[str, Sequence[SceneFile]]
+    ) -> Iterator[tuple[WindowTask, Prepared | Exception]]:
+        """Prepares one window while the one before is worked on."""
+        with ThreadPoolExecutor(1, "reader") as pool:
+            waiting: tuple[WindowTask, Future[Prepared | Exception]] | None = None
+            for task in tasks:
+                future = pool.submit(self._try_prepare, task, candidates[task.target.site.site_id])
+                if waiting is not None:
+                    yield waiting[0], waiting[1].result()
+                waiting = (task, future)
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+
+    def _try_prepare(self, task: WindowTask, candidates: Sequence[SceneFile]) -> Prepared | Exception:
+        try:
+            return self._prepare(task, candidates)
+        except Exception as error:  # one window must not stop the others; the row says what happened
+            return error
+
+    def _prepare(self, task: WindowTask, candidates: Sequence[SceneFile]) -> Prepared:
+        reference = self._reference(task.target, candidates)
+        overview, cost = overview_of(task.scene, task.target)
+        told = None if reference is None else reference.luminance
+        covered = clouds(overview, told)
+        verdict = assess(overview, covered)
+        figures: dict[str, object] = dict(verdict.figures.as_dict())
+        if not verdict.accepted:
+            return Prepared(verdict.reason, {}, cost, figures)
+        alignment = Alignment(True, NO_SHIFT, 1.0)
+        if reference is not None:
+            usable = ~covered
+            alignment = align(overview.luminance, reference.luminance, overview.grid.gsd_m, usable)
+            figures |= {
+                "shift_east_m": round(alignment.shift.east_m, 2), "shift_north_m": round(alignment.shift.north_m, 2),
+                "agreement": round(alignment.agreement, 3), "reference_scenes": len(reference.scene_ids),
+            }
+        if not alignment.aligned:
+            return Prepared("not_aligned", {}, cost, figures)
+        windows: dict[float, SiteWindow] = {}
+        for gsd_m in sorted({consumer.gsd_m for consumer in task.consumers}):
+            pixels = read_pixels(task.scene.facts, task.target.grid(gsd_m), alignment.shift)
+            cost += pixels.cost
+            if covered.any():
+                hidden = moved_mask(covered, overview.grid, pixels.grid, alignment.shift)
+                pixels = replace(pixels, valid=pixels.valid & ~hidden)
+            windows[gsd_m] = self._window(task, pixels, verdict, figures)
+        return Prepared("", windows, cost, figures)
+
+    def _window(self, task: WindowTask, pixels: Pixels, verdict: Verdict, figures: Mapping[str, object]) -> SiteWindow:
+        known_at = task.scene.available_at if self._history else self._now()
+        hidden = 1 - (1 - verdict.figures.nodata_share) * (1 - verdict.figures.cloud_share)
+        quality = Quality.DOUBTFUL if verdict.doubtful else Quality.GOOD
+        return SiteWindow(task.scene, task.target, pixels, hidden, quality, known_at, figures)
+
+    def _reference(self, target: SiteTarget, candidates: Sequence[SceneFile]) -> Reference | None:
+        site_id = target.site.site_id
+        if site_id not in self._reference_of:
+            reference = self._references.get(target)
+            if reference is None:
+                reference = build_reference(target, candidates)
+                if reference is not None:
+                    self._references.put(target, reference)
+            self._reference_of[site_id] = reference
+        return self._reference_of[site_id]
+
+    def _consume(self, task: WindowTask, prepared: Prepared | Exception) -> ScanSummary:
+        if isinstance(prepared, Exception):
+            for consumer in task.consumers:
+                self._note(task, consumer, "failed", _said(prepared), {})
+            return ScanSummary(windows=len(task.consumers), failed=len(task.consumers))
+        summary = ScanSummary(cost=prepared.cost)
+        for consumer in task.consumers:
+            if prepared.reason:
+                self._note(task, consumer, "rejected", prepared.reason, prepared.figures)
+                summary += ScanSummary(windows=1, rejected={prepared.reason: 1})
+                continue
+            try:
+                reading = consumer.consume(prepared.windows[consumer.gsd_m])
+            except Exception as error:  # as in _try_prepare
+                log.warning("%s", _said(error))
+                self._note(task, consumer, "failed", _said(error), prepared.figures)
+                summary += ScanSummary(windows=1, failed=1)
+                continue
+            self._observations += reading.observations
+            self._note(task, consumer, "done", "", {**prepared.figures, **reading.figures})
+            summary += ScanSummary(windows=1, done=1)
+        return summary
+
+    def _note(
+        self, task: WindowTask, consumer: WindowConsumer, status: str, reason: str, figures: Mapping[str, object]
+    ) -> None:
+        self._results.append(ScanResult(*_key(task.scene, task.target, consumer), status, reason, figures))
+
+    def _flush(self) -> None:
+        if self._results:
+            results, observations = self._results, self._observations
+            self._results, self._observations = [], []
+            self._written += self._store.save(results, observations)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

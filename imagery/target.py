@@ -1,0 +1,81 @@
+"""A site as the scan needs it: its polygon and slots in metres, and its fixed pixel grids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import Transformer
+from shapely.geometry.base import BaseGeometry
+
+from collateral.domain import Site, Slot
+from imagery.grid import GridSpec, grid_over
+
+MARGIN_M = 6.0
+"""Seen around the site's polygon, so that what stands on its edge is seen whole."""
+
+
+@dataclass(frozen=True)
+class SiteTarget:
+    """One site to be looked at."""
+
+    site: Site
+    polygon: BaseGeometry
+    """The site in metres of `site.utm_epsg`."""
+    slots: tuple[Slot, ...]
+    slot_polygons: Mapping[str, BaseGeometry]
+    """slot_id -> polygon in metres of `site.utm_epsg`."""
+
+    def grid(self, gsd_m: float, multiple: int = 1) -> GridSpec:
+        """The site's window on a grid of this pixel; the same every time."""
+        return grid_over(self.polygon, self.site.utm_epsg, gsd_m, MARGIN_M, multiple)
+
+
+def site_targets(sites: Iterable[Site], slots: Iterable[Slot]) -> list[SiteTarget]:
+    """Sites with their slots, projected once."""
+    by_site: dict[str, list[Slot]] = {}
+    for slot in slots:
+        by_site.setdefault(slot.site_id, []).append(slot)
+    targets = []
+    for site in sites:
+        own = tuple(sorted(by_site.get(site.site_id, ()), key=lambda slot: slot.slot_id))
+        polygons = {slot.slot_id: to_utm(slot.geometry, site.utm_epsg) for slot in own}
+        targets.append(SiteTarget(site, to_utm(site.geometry, site.utm_epsg), own, polygons))
+    return targets
+
+
+def to_utm(geometry: BaseGeometry, epsg: int) -> BaseGeometry:
+    """WGS 84 longitude/latitude -> metres of a projected system."""
+    return _transformed(geometry, _transformer("EPSG:4326", f"EPSG:{epsg}"))
+
+
+def to_lonlat(geometry: BaseGeometry, epsg: int) -> BaseGeometry:
+    """Metres of a projected system -> WGS 84 longitude/latitude."""
+    return _transformed(geometry, _transformer(f"EPSG:{epsg}", "EPSG:4326"))
+
+
+@lru_cache(maxsize=256)
+def _transformer(source: str, target: str) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+def _transformed(geometry: BaseGeometry, transformer: Transformer) -> BaseGeometry:
+    def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = transformer.transform(points[:, 0], points[:, 1])
+        return np.stack([x, y], axis=1)
+
+    moved: BaseGeometry = shapely.transform(geometry, move)
+    return moved
+
+
+def mask_inside(geometry: BaseGeometry, grid: GridSpec) -> NDArray[np.bool_]:
+    """Rows x columns, True where a pixel's centre lies in `geometry` (coordinates of the grid)."""
+    columns, rows = np.meshgrid(np.arange(grid.size.width) + 0.5, np.arange(grid.size.height) + 0.5)
+    places = grid.to_map(np.stack([columns.ravel(), rows.ravel()], axis=1))
+    shapely.prepare(geometry)
+    inside: NDArray[np.bool_] = shapely.contains_xy(geometry, places[:, 0], places[:, 1])
+    return inside.reshape(grid.size.height, grid.size.width)
