@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,7 @@ from collateral.services.local import fleet_url
 from collateral.settings import Settings
 from iot.backfill import backfill
 from iot.ingest import IngestPlan, serve
+from iot.observe import observe
 from iot.replay import Player, Recording, parse_map, parse_step, play
 
 
@@ -115,6 +116,16 @@ def _speed(text: str) -> float | None:
     return speed
 
 
+def _configure_observe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", type=date.fromisoformat, metavar="DATE", help="look at all days from this local date on")
+
+
+def _observe(args: argparse.Namespace, settings: Settings) -> Outcome:
+    with Pool(settings.require_database(), Role.APP, size=2) as pool:
+        summary = observe(pool, datetime.now(UTC), args.since)
+    return Outcome({**asdict(summary), "seconds": round(summary.seconds, 2)})
+
+
 COMMANDS: Mapping[str, Command] = {
     "ingest": Command(
         "Takes telemetry from the broker to the database until SIGTERM; acknowledged only after the commit.",
@@ -134,5 +145,11 @@ COMMANDS: Mapping[str, Command] = {
         "--time-start 2018-01-01T00:15 --time-step 900s --time-zone Asia/Seoul",
         _replay,
         _configure_replay,
+    ),
+    "observe": Command(
+        "Rolls up what changed and writes the daily observations of telemetry.",
+        "collateral observe --since 2026-10-01",
+        _observe,
+        _configure_observe,
     ),
 }

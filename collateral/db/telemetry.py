@@ -18,21 +18,13 @@ from numpy.typing import NDArray
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from psycopg2.extras import Json, execute_values
 
+from collateral.db.copying import FLOAT8, INT4, INT8, PG_EPOCH_US, encode_rows
 from collateral.db.pool import fetch_dicts
 
 DIRTY_LOCK = 7_203_512
 """Advisory lock of the dirty ranges: shared by writers until their commit, exclusive for a moment to take the marks."""
 NO_SEQUENCE = -1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PG_EPOCH_US = 946_684_800_000_000
-_COPY_HEAD = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_COPY_TAIL = b"\xff\xff"
-_COPY_ROW = np.dtype(
-    [
-        ("fields", ">i2"), ("l0", ">i4"), ("series_id", ">i4"), ("l1", ">i4"), ("time", ">i8"), ("l2", ">i4"),
-        ("value", ">f8"), ("l3", ">i4"), ("received_at", ">i8"), ("l4", ">i4"), ("sequence", ">i8"),
-    ]
-)  # fmt: skip
 _STAGE = (
     "CREATE TEMP TABLE IF NOT EXISTS reading_stage (series_id integer NOT NULL, time timestamptz NOT NULL,"
     " value double precision NOT NULL, received_at timestamptz NOT NULL, sequence bigint NOT NULL)"
@@ -219,22 +211,13 @@ def copy_readings(connection: Connection, batch: ReadingBatch) -> Counts:
 
 def _binary(batch: ReadingBatch, without_sequence: bool = False) -> bytes:
     """`batch` in PostgreSQL's binary COPY format."""
-    rows = np.empty(len(batch), dtype=_COPY_ROW)
-    rows["fields"] = 5
-    rows["l0"] = 4
-    for length in ("l1", "l2", "l3", "l4"):
-        rows[length] = 8
-    rows["series_id"] = batch.series_id
-    rows["time"] = batch.time_us - _PG_EPOCH_US
-    rows["value"] = batch.value
-    rows["received_at"] = batch.received_us - _PG_EPOCH_US
-    rows["sequence"] = batch.sequence
-    body = rows.tobytes()
-    if without_sequence:
-        rows["fields"] = 4
-        width = _COPY_ROW.itemsize
-        body = rows.view(np.uint8).reshape(-1, width)[:, : width - 12].tobytes()
-    return b"".join((_COPY_HEAD, body, _COPY_TAIL))
+    columns: list[tuple[NDArray[Any], str]] = [
+        (batch.series_id, INT4),
+        (batch.time_us - PG_EPOCH_US, INT8),
+        (batch.value, FLOAT8),
+        (batch.received_us - PG_EPOCH_US, INT8),
+    ]
+    return encode_rows(columns if without_sequence else [*columns, (batch.sequence, INT8)])
 
 
 def quarantine(connection: Connection, rows: Sequence[QuarantineRow]) -> int:

@@ -1,0 +1,245 @@
+"""Roll-ups and daily observations of everything that changed. Only this module of the three works on the database.
+
+Per site and completed local day the first revision uses what came until two hours after the day's end, whenever it is run;
+what came later makes a second one, known since the latest arrival it used. Silence is observed too (reporting_ratio 0), and
+then amounts are absent, never 0.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from collateral.db import reference, rollups
+from collateral.db.observations import write_observations
+from collateral.db.pool import Pool
+from collateral.db.rollups import DirtyRange, Series
+from collateral.db.telemetry import to_us
+from collateral.domain import Asset, Device, Site
+from collateral.progress import progress
+from iot.checks import LOOKBACK_DAYS
+from iot.days import DAY_US, DayGrid, grid_over
+from iot.rollup import dirty_spans, refresh_span, series_adds
+from iot.signals import Signal, View, as_of_cutoff
+from iot.statements import CUTOFF_US, SiteContext, observations, statements
+
+
+@dataclass(frozen=True)
+class ObserveSummary:
+    """What one run did."""
+
+    sites: int = 0
+    """Sites that were worked on."""
+    rollups: int = 0
+    """Roll-up rows written."""
+    days: int = 0
+    """Site days looked at."""
+    written: int = 0
+    """New observation revisions."""
+    unchanged: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: ObserveSummary) -> ObserveSummary:
+        return ObserveSummary(
+            self.sites + other.sites,
+            self.rollups + other.rollups,
+            self.days + other.days,
+            self.written + other.written,
+            self.unchanged + other.unchanged,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True)
+class _SiteWork:
+    """One site and what is to be done there."""
+
+    site: Site
+    devices: tuple[Device, ...]
+    assets: tuple[Asset, ...]
+    ranges: tuple[DirtyRange, ...]
+    observed_until: datetime | None
+    """Begin of the last day observed so far."""
+
+
+def observe(pool: Pool, now: datetime, since: date | None = None) -> ObserveSummary:
+    """Brings roll-ups and observations up to date.
+
+    Args:
+        pool: acting as the application, two connections at least.
+        now: days whose cutoff lies after it are left for later.
+        since: besides what changed, all days from this local date on are looked at again.
+    """
+    began = time.monotonic()
+    with pool.connection() as turn:
+        rollups.take_turn(turn)
+        turn.commit()  # the lock belongs to the session; no transaction stays open meanwhile
+        try:
+            total = _observe(pool, to_us(now), since)
+        finally:
+            rollups.give_turn(turn)
+    return ObserveSummary(total.sites, total.rollups, total.days, total.written, total.unchanged, time.monotonic() - began)
+
+
+def _observe(pool: Pool, now_us: int, since: date | None) -> ObserveSummary:
+    with pool.connection() as connection:
+        dirty = rollups.take_dirty(connection)
+    with pool.connection() as connection:
+        work, orphans = _work(connection, dirty)
+    total = ObserveSummary()
+    for site_work in progress(work, "observe", unit="sites"):
+        with pool.connection() as connection:
+            total += _observe_site(connection, site_work, now_us, since)
+    if orphans:
+        with pool.connection() as connection:
+            total += ObserveSummary(rollups=_refresh(connection, orphans, ZoneInfo("UTC")))
+    return total
+
+
+def _work(connection: Connection, dirty: Sequence[DirtyRange]) -> tuple[list[_SiteWork], list[DirtyRange]]:
+    by_site: dict[str, list[DirtyRange]] = defaultdict(list)
+    for row in dirty:
+        by_site[row.site_id].append(row)
+    devices: dict[str, list[Device]] = defaultdict(list)
+    for device in reference.devices(connection):
+        devices[device.site_id].append(device)
+    assets: dict[str, list[Asset]] = defaultdict(list)
+    for asset in reference.assets(connection):
+        assets[asset.site_id].append(asset)
+    until = rollups.last_observed(connection, "reporting_ratio")
+    sites = [site for site in reference.sites(connection) if devices.get(site.site_id)]
+    work = [
+        _SiteWork(
+            site, tuple(devices[site.site_id]), tuple(assets[site.site_id]), tuple(by_site.pop(site.site_id, ())),
+            until.get(site.site_id),
+        )
+        for site in sites
+    ]  # fmt: skip
+    return work, [row for rows in by_site.values() for row in rows]
+
+
+def _refresh(connection: Connection, ranges: Sequence[DirtyRange], zone: ZoneInfo) -> int:
+    adds = series_adds({row.series_id: row.quantity for row in ranges})
+    written = sum(refresh_span(connection, span, adds, zone) for span in dirty_spans(ranges, zone))
+    rollups.forget_dirty(connection, [row.dirty_id for row in ranges])
+    return written
+
+
+def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: date | None) -> ObserveSummary:
+    zone = ZoneInfo(work.site.time_zone)
+    rows = _refresh(connection, work.ranges, zone) if work.ranges else 0
+    series = rollups.series_of_devices(connection, [device.device_id for device in work.devices])
+    firsts = rollups.first_times(connection, [row.series_id for row in series], 0)
+    if not firsts:
+        return ObserveSummary(rollups=rows)
+    grid, chosen = _days_to_observe(connection, work, zone, min(firsts.values()), now_us, since)
+    if not chosen.any():
+        return ObserveSummary(sites=1 if rows else 0, rollups=rows)
+    wanted = int(np.flatnonzero(chosen)[0])
+    begin = max(0, wanted - LOOKBACK_DAYS - 1)
+    grid = DayGrid(zone, grid.day(begin), grid.edges_us[begin:])
+    chosen = chosen[begin:]
+    signals = _load(connection, work, series, int(grid.edges_us[0]))
+    context = _context(work, series, firsts)
+    cutoffs = grid.edges_us[1:] + CUTOFF_US
+    early = as_of_cutoff(grid, signals, cutoffs)
+    said = list(observations(early, context, statements(early, context), chosen, cutoffs))
+    late = chosen & _late_days(grid, signals, cutoffs)
+    if late.any():
+        now_view = View(grid, signals, None)
+        said += observations(now_view, context, statements(now_view, context), late, None)
+    summary = write_observations(connection, said, reason="telemetry")
+    return ObserveSummary(1, rows, int(chosen.sum()), summary.written, summary.unchanged)
+
+
+def _days_to_observe(
+    connection: Connection, work: _SiteWork, zone: ZoneInfo, first_us: int, now_us: int, since: date | None
+) -> tuple[DayGrid, NDArray[np.bool_]]:
+    """All days from the first reading to the last whose cutoff has passed, and which of them need looking at."""
+    grid = grid_over(zone, first_us - 1, max(first_us, now_us - CUTOFF_US))
+    complete = grid.edges_us[1:] + CUTOFF_US <= now_us
+    done = -1 if work.observed_until is None else int(grid.starting_in(np.array([to_us(work.observed_until)]))[0])
+    chosen = np.arange(len(grid)) > done
+    if since is not None:
+        chosen |= np.arange(len(grid)) >= (since - grid.first).days
+    if work.ranges and done >= 0:
+        chosen[_touched_days(connection, work, grid)] = True
+    return grid, chosen & complete
+
+
+def _touched_days(connection: Connection, work: _SiteWork, grid: DayGrid) -> NDArray[np.int64]:
+    """Days observed before whose readings came late, or that a register's first reading after a silence now explains."""
+    ids = sorted({row.series_id for row in work.ranges})
+    begin, end = min(row.from_us for row in work.ranges), max(row.to_us for row in work.ranges)
+    touched: set[int] = set()
+    late = rollups.late_readings(connection, ids, begin, end, CUTOFF_US)
+    if late:
+        times = np.array([moment for moment, _ in late])
+        day = grid.ending_in(times)
+        touched.update(day.tolist(), (day - 1).tolist(), (day + 1).tolist())
+    for row in work.ranges:
+        for moment, _ in rollups.last_before(connection, [row.series_id], row.from_us).values():
+            following = rollups.first_times(connection, [row.series_id], row.from_us).get(row.series_id)
+            if following is not None and following - moment > DAY_US:
+                first, last = grid.ending_in(np.array([moment, following])).tolist()
+                touched.update(range(first, last + 1))
+    return np.array(sorted(day for day in touched if 0 <= day < len(grid)), dtype=np.int64)
+
+
+def _load(
+    connection: Connection, work: _SiteWork, series: Sequence[Series], begin_us: int
+) -> dict[tuple[str, str], Signal]:
+    steps = {device.device_id: max(1, round(device.interval_s * 1e6)) for device in work.devices}
+    readings = rollups.read_readings(connection, [row.series_id for row in series], begin_us, begin_us + 200 * 365 * DAY_US)
+    bounds = np.searchsorted(readings.series_id, [row.series_id for row in series], side="left")
+    ends = np.searchsorted(readings.series_id, [row.series_id for row in series], side="right")
+    signals: dict[tuple[str, str], Signal] = {}
+    for row, first, last in zip(series, bounds.tolist(), ends.tolist(), strict=True):
+        part = slice(first, last)
+        signals[row.device_id, row.quantity] = Signal(
+            row.device_id, row.quantity, steps[row.device_id],
+            readings.time_us[part], readings.value[part], readings.received_us[part],
+        )  # fmt: skip
+    return signals
+
+
+def _context(work: _SiteWork, series: Sequence[Series], firsts: Mapping[int, int]) -> SiteContext:
+    first_us: dict[str, int] = {}
+    for row in series:
+        if row.series_id in firsts:
+            first_us[row.device_id] = min(first_us.get(row.device_id, firsts[row.series_id]), firsts[row.series_id])
+        else:
+            first_us.setdefault(row.device_id, 2**62)
+    return SiteContext(
+        work.site,
+        {asset.asset_id: asset for asset in work.assets},
+        {device.device_id: device.asset_id for device in work.devices},
+        first_us,
+    )
+
+
+def _late_days(
+    grid: DayGrid, signals: Mapping[tuple[str, str], Signal], cutoffs_us: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Days of which something became known after their cutoff: a late reading, or the next one after a silence."""
+    late = np.zeros(len(grid), bool)
+    for signal in signals.values():
+        if len(signal.time_us) == 0:
+            continue
+        day = grid.ending_in(signal.time_us)
+        inside = (day >= 0) & (day < len(grid))
+        came_late = signal.received_us[inside] > cutoffs_us[day[inside]]
+        late[day[inside][came_late]] = True
+        following = np.searchsorted(signal.time_us, grid.edges_us[1:], side="left")
+        there = following < len(signal.time_us)
+        late[there] |= signal.received_us[following[there]] > cutoffs_us[there]
+    return late
+

@@ -1,0 +1,122 @@
+"""Hour and local-day roll-ups of dirty ranges.
+
+A bucket holds the readings with bucket <= time < bucket + width. Hours are UTC hours; days are the site's own. `delta` is
+the sum of interval amounts, or the growth of a register: the rises from each reading's predecessor (wherever that lies),
+falls counting as nothing, so that the deltas of all buckets add up to the whole growth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from collateral.db import rollups
+from collateral.db.rollups import DirtyRange, Readings, RollupRows
+from collateral.quantities import READING_QUANTITIES, Adds
+from iot.days import HOUR_US, DayGrid, grid_over
+
+
+@dataclass(frozen=True)
+class Span:
+    """Whole local days, [from, to) in microseconds, and the dirty series in them."""
+
+    from_us: int
+    to_us: int
+    series_ids: tuple[int, ...]
+
+
+def dirty_spans(ranges: Sequence[DirtyRange], zone: ZoneInfo) -> list[Span]:
+    """`ranges` of one site widened to local days and joined where they touch."""
+    widened = sorted((*_day_bounds(zone, row.from_us, row.to_us), row.series_id) for row in ranges)
+    spans: list[Span] = []
+    for begin, end, series in widened:
+        if spans and begin <= spans[-1].to_us:
+            last = spans.pop()
+            spans.append(Span(last.from_us, max(last.to_us, end), (*last.series_ids, series)))
+        else:
+            spans.append(Span(begin, end, (series,)))
+    return [Span(span.from_us, span.to_us, tuple(sorted(set(span.series_ids)))) for span in spans]
+
+
+def refresh_span(connection: Connection, span: Span, adds: Mapping[int, Adds], zone: ZoneInfo) -> int:
+    """Recomputes the roll-ups of a span from raw readings; returns how many rows were written.
+
+    `adds`: how each series adds up. The span grows to the next reading of its registers, whose rise begins inside it.
+    """
+    registers = [series for series in span.series_ids if adds[series] is Adds.REGISTER]
+    following = rollups.first_times(connection, registers, span.to_us).values() if registers else ()
+    begin, end = span.from_us, span.to_us
+    if following:
+        end = max(end, _day_bounds(zone, max(following), max(following) + 1)[1])
+    hour_begin, hour_end = begin // HOUR_US * HOUR_US, -(-end // HOUR_US) * HOUR_US
+    readings = rollups.read_readings(connection, span.series_ids, hour_begin, hour_end)
+    before = rollups.last_before(connection, registers, hour_begin) if registers else {}
+    amounts = _amounts(readings, adds, before)
+    hours = summarise(readings, amounts, readings.time_us // HOUR_US * HOUR_US)
+    written = rollups.replace_rollups(connection, "1h", span.series_ids, hour_begin, hour_end, hours)
+    inside = (readings.time_us >= begin) & (readings.time_us < end)
+    kept = readings.where(inside)
+    grid = grid_over(zone, begin, end)
+    days = grid.edges_us[grid.starting_in(kept.time_us)]
+    return written + rollups.replace_rollups(
+        connection, "day", span.series_ids, begin, end, summarise(kept, amounts[inside], days)
+    )
+
+
+def summarise(readings: Readings, amounts: NDArray[np.float64], bucket_us: NDArray[np.int64]) -> RollupRows:
+    """One row per series and bucket. `readings` are ordered by series and time; `amounts` NaN where nothing adds up."""
+    if len(readings) == 0:
+        empty, whole = np.empty(0), np.empty(0, np.int64)
+        count = np.empty(0, np.int32)
+        return RollupRows(count, whole, count, empty, empty, empty, empty, empty, empty, whole)
+    changes = np.flatnonzero((np.diff(readings.series_id) != 0) | (np.diff(bucket_us) != 0)) + 1
+    starts = np.concatenate([[0], changes])
+    n = np.diff(np.append(starts, len(readings)))
+    return RollupRows(
+        readings.series_id[starts],
+        bucket_us[starts],
+        n.astype(np.int32),
+        np.add.reduceat(readings.value, starts) / n,
+        np.minimum.reduceat(readings.value, starts),
+        np.maximum.reduceat(readings.value, starts),
+        readings.value[starts],
+        readings.value[starts + n - 1],
+        np.add.reduceat(amounts, starts),
+        np.maximum.reduceat(readings.received_us, starts),
+    )
+
+
+def series_adds(quantities: Mapping[int, str]) -> dict[int, Adds]:
+    """How each series adds up, by its quantity."""
+    return {series: READING_QUANTITIES[quantity].adds for series, quantity in quantities.items()}
+
+
+def _amounts(
+    readings: Readings, adds: Mapping[int, Adds], before: Mapping[int, tuple[int, float]]
+) -> NDArray[np.float64]:
+    """What each reading adds: its rise, its amount, or NaN."""
+    amounts = np.full(len(readings), np.nan)
+    if len(readings) == 0:
+        return amounts
+    rises = np.diff(readings.value, prepend=np.nan)
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(readings.series_id)) + 1, [len(readings)]])
+    for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        series = int(readings.series_id[begin])
+        if adds[series] is Adds.REGISTER:
+            amounts[begin:end] = np.maximum(rises[begin:end], 0.0)
+            amounts[begin] = max(0.0, readings.value[begin] - before[series][1]) if series in before else 0.0
+        elif adds[series] is Adds.INTERVAL:
+            amounts[begin:end] = readings.value[begin:end]
+    return amounts
+
+
+def _day_bounds(zone: ZoneInfo, from_us: int, to_us: int) -> tuple[int, int]:
+    grid: DayGrid = grid_over(zone, from_us, max(to_us, from_us + 1))
+    return int(grid.edges_us[0]), int(grid.edges_us[-1])
+
+
