@@ -12,9 +12,13 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from collateral.command import Command, Outcome
-from collateral.errors import CollateralError, UsageError
+from collateral.errors import CollateralError, ServiceError, UsageError
 from collateral.log import configure_logging, mask_secrets
 from collateral.settings import load_settings
+
+FIRST_PARTY = frozenset(
+    {"collateral", "imagery", "detection", "iot", "scoring", "dashboard", "data_samples", "benchmarks"}
+)
 
 TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     ("services", "up"): ("collateral.services.commands", "start the private database and broker"),
@@ -58,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     key, rest = _choose(words)
     if key is None:
         return _overview(words)
-    command = _load(key)
+    try:
+        command = load_command(key)
+    except ServiceError as error:
+        return _fail(str(error), "--json" in rest, 1)
     parser = _parser(key, command)
     args = parser.parse_args(rest)
     configure_logging(args.verbose)
@@ -70,8 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), args.json, 1)
     except KeyboardInterrupt:
         return _fail("Interrupted.", args.json, 1)
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of our output went away
         return 1
+    except Exception as error:  # a mistake in the program: the traceback for us, one JSON object for the caller all the same
+        logging.getLogger("collateral").exception("Unexpected error")
+        return _fail(f"{type(error).__name__}: {error}", args.json, 1)
     _show(outcome, args.json)
     return 0 if outcome.ok else 1
 
@@ -84,8 +94,23 @@ def _choose(words: Sequence[str]) -> tuple[tuple[str, str] | None, list[str]]:
     return None, []
 
 
-def _load(key: tuple[str, str]) -> Command:
-    module = importlib.import_module(TABLE[key][0])
+def load_command(key: tuple[str, str]) -> Command:
+    """The command of one row of TABLE; loads its package.
+
+    Raises:
+        ServiceError: a third-party package that it needs is not installed.
+    """
+    name = TABLE[key][0]
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in FIRST_PARTY:
+            raise
+        raise ServiceError(
+            f"`collateral {' '.join(filter(None, key))}` needs the package {package!r}, which is not installed: "
+            "install collateral-watch with the extra that brings it, or with [all]."
+        ) from error
     command = module.COMMANDS[" ".join(filter(None, key))]
     assert isinstance(command, Command)
     return command

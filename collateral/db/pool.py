@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -41,16 +41,21 @@ class PoolStats:
 class Pool:
     """Hands out connections, at most `size` at a time, each with `SET ROLE` and UTC.
 
-    A connection is committed when its block ends, rolled back when it raises, and replaced when the server went away.
+    A connection is committed when its block ends, rolled back when it raises, and replaced when the server went away:
+    one that lay idle for `check_after_s` is asked first, so that a restarted server costs nobody an error.
     """
 
-    def __init__(self, url: str, role: Role = Role.APP, size: int = 4, wait_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str, role: Role = Role.APP, size: int = 4, wait_s: float = 30.0, check_after_s: float = 5.0
+    ) -> None:
         self._url = url
         self._role = role
         self._size = size
         self._wait_s = wait_s
+        self._check_after_s = check_after_s
         self._condition = threading.Condition()
-        self._idle: list[Connection] = []
+        self._idle: list[tuple[Connection, float]] = []
+        """With the monotonic time of their return."""
         self._in_use = 0
         self._opened = 0
         self._broken = 0
@@ -68,7 +73,8 @@ class Pool:
             held.commit()
         except BaseException:
             if not held.closed:
-                held.rollback()
+                with suppress(psycopg2.Error):  # the connection may have died with the statement: the first error is told
+                    held.rollback()
             raise
         finally:
             self._give(held)
@@ -81,7 +87,7 @@ class Pool:
     def close(self) -> None:
         """Closes the idle connections."""
         with self._condition:
-            for held in self._idle:
+            for held, _ in self._idle:
                 held.close()
             self._idle.clear()
 
@@ -103,17 +109,26 @@ class Pool:
                     )
                 self._condition.wait(remaining)
             self._in_use += 1
-            while self._idle:
-                held = self._idle.pop()
-                if not held.closed:
-                    return held
         try:
-            return self._open()
+            return self._rested() or self._open()
         except BaseException:
             with self._condition:
                 self._in_use -= 1
                 self._condition.notify()
             raise
+
+    def _rested(self) -> Connection | None:
+        """An idle connection that still works; those that do not are dropped."""
+        while True:
+            with self._condition:
+                if not self._idle:
+                    return None
+                held, since = self._idle.pop()
+            if time.monotonic() - since < self._check_after_s or _alive(held):
+                return held
+            held.close()
+            with self._condition:
+                self._broken += 1
 
     def _open(self) -> Connection:
         held = connect(self._url, self._role)
@@ -127,8 +142,18 @@ class Pool:
             if held.closed:
                 self._broken += 1
             else:
-                self._idle.append(held)
+                self._idle.append((held, time.monotonic()))
             self._condition.notify()
+
+
+def _alive(held: Connection) -> bool:
+    try:
+        with held.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        held.rollback()
+    except psycopg2.Error:
+        return False
+    return True
 
 
 def connect(url: str, role: Role) -> Connection:
