@@ -14,6 +14,7 @@ from collateral.command import Command, Outcome
 from collateral.errors import InvalidInputError
 from collateral.settings import Settings
 from detection.evaluate import SUBFOLDERS, evaluate_panels, evaluate_slots, evaluate_solar_chips, evaluate_vehicles
+from detection.evaluate_scenes import evaluate_scenes
 from detection.recipes import RECIPES, Job, train_named
 from detection.weightfile import default_path, read_card, read_weights, shipped, write_card
 
@@ -134,6 +135,15 @@ def _vehicles(data: Path, args: argparse.Namespace, weights: Path | None) -> dic
     return evaluate_vehicles(data, args.split, weights, args.gsd)
 
 
+def _scenes(args: argparse.Namespace, settings: Settings) -> Outcome:
+    _threads(settings)
+    return Outcome(evaluate_scenes(Path(args.truth)))
+
+
+def _configure_scenes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--truth", required=True, help="folder of NAME.tif with NAME.truth.json beside each")
+
+
 COMMANDS: dict[str, Command] = {
     "train": Command(
         summary="train a detector, calibrate it on held-out groups, write weights and card",
@@ -155,6 +165,10 @@ COMMANDS: dict[str, Command] = {
     "evaluate slots": _evaluation(
         "slots", "slots", "slot classifier against labelled slots",
         lambda data, args, weights: evaluate_slots(data, args.split, weights),
+    ),
+    "evaluate scenes": Command(
+        "all detectors against rendered scenes and their truth", "collateral evaluate scenes --truth world/scenes --json",
+        _scenes, _configure_scenes,
     ),
     "models list": Command("the detectors that are installed", "collateral models list", _list),
     "models card": Command(

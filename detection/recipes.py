@@ -157,7 +157,7 @@ def _slots(name: str, schedule: Schedule, job: Job) -> Card:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "vehicles-real": Recipe("vehicles from photographs alone", Schedule(steps=1500), _vehicles_real),
+    "vehicles-real": Recipe("vehicles from photographs alone", Schedule(steps=1300), _vehicles_real),
     "vehicles": Recipe(
         "vehicles-real continued with rendered scenes mixed in",
         Schedule(steps=700, rate=6e-4, backbone_rate=0.5),

@@ -83,7 +83,9 @@ def train(task: Task, schedule: Schedule, checkpoint: Path, start: dict[str, Ten
         if (step + 1) % 20 == 0:
             speed = seen / (time.monotonic() - since)
             text = " ".join(f"{key} {value:.3f}" for key, value in parts.items())
-            log.info("step %d/%d loss %.3f (%s) %.1f pictures/s", step + 1, schedule.steps, float(loss.detach()), text, speed)
+            log.info(
+                "step %d/%d loss %.3f (%s) %.1f pictures/s", step + 1, schedule.steps, float(loss.detach()), text, speed
+            )
             since, seen = time.monotonic(), 0
         if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
             _save(checkpoint, step + 1, model, optimiser, average)

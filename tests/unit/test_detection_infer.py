@@ -54,7 +54,9 @@ def test_vehicles_are_found_once_each(detector: VehicleDetector, yard: tuple[NDA
 def test_seams_neither_double_nor_lose(
     detector: VehicleDetector, yard: tuple[NDArray[np.uint8], Floats], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = yard[0][:640, :640]
+    x, y = np.median((yard[1][:, :2] + yard[1][:, 2:]) / 2, axis=0)
+    left, top = (int(np.clip(v - 320, 0, size - 640)) for v, size in ((x, yard[0].shape[1]), (y, yard[0].shape[0])))
+    image = np.ascontiguousarray(yard[0][top : top + 640, left : left + 640])
     whole = []
     for tile in (1024, 320):
         monkeypatch.setattr(infer, "TILE", tile)
