@@ -61,6 +61,8 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(str(item) for item in value)
 
 
+_MANY_REMOVED = 5
+
 _BOX = ("lon_min", "lat_min", "lon_max", "lat_max")
 
 
@@ -177,7 +179,9 @@ def revisions(connection: Connection, part: str, as_known: datetime | None = Non
     return {"|".join(str(row[name]) for name in table.key): int(row["revision"]) for row in rows}
 
 
-def write_portfolio(connection: Connection, given: Portfolio, known_at: datetime, by: str) -> dict[str, int]:
+def write_portfolio(
+    connection: Connection, given: Portfolio, known_at: datetime, by: str, allow_removal: bool = True
+) -> dict[str, int]:
     """Makes `given` the whole portfolio: appends revisions for what is new, changed or gone; writes nothing else.
 
     Sites touched by a change are marked in `dirty_site`, so that they are scored again.
@@ -187,12 +191,14 @@ def write_portfolio(connection: Connection, given: Portfolio, known_at: datetime
         given: the full portfolio; what is missing from it is ended.
         known_at: when the bank's system knew this, at most now.
         by: who did it.
+        allow_removal: False refuses to end more than half of a part at once (five or more): a wrong folder would.
 
     Returns:
         Revisions written per part of the portfolio, and under `deleted` how many of them end an object.
 
     Raises:
-        InvalidInputError: `known_at` has no zone, lies in the future, or before the known_at of a revision it would follow.
+        InvalidInputError: `known_at` has no zone, lies in the future, or before the known_at of a revision it would follow;
+            too much would be removed.
     """
     if known_at.tzinfo is None:
         raise InvalidInputError(f"known_at {known_at.isoformat()} names no time zone; add one, e.g. a trailing Z.")
@@ -204,6 +210,8 @@ def write_portfolio(connection: Connection, given: Portfolio, known_at: datetime
     deleted = 0
     for table in TABLES:
         total, ended = _write_part(connection, table, getattr(given, table.part), known_at, by)
+        if not allow_removal:
+            _check_removal(connection, table, ended)
         written[table.part] = total
         deleted += ended
     if any(written.values()):
@@ -351,6 +359,22 @@ def _write_part(
             "import history in the order in which it became known, or name a later time."
         )
     return int(counted[0]), int(counted[1])
+
+
+def _check_removal(connection: Connection, table: Table[T], ended: int) -> None:
+    if ended < _MANY_REMOVED:
+        return
+    query = sql.SQL("SELECT count(*) AS n FROM {} WHERE recorded_at < now()").format(sql.Identifier(table.name))
+    left = int(fetch_dicts(connection, query)[0]["n"])
+    changed = sql.SQL("SELECT count(*) AS n FROM {} WHERE recorded_at = now() AND revision > 1").format(
+        sql.Identifier(table.name)
+    )
+    left += int(fetch_dicts(connection, changed)[0]["n"])
+    if ended > left:
+        raise InvalidInputError(
+            f"The import would end {ended} of {ended + left} {table.part} that are there now; is it the right folder? "
+            "If it is meant, import with --allow-removal."
+        )
 
 
 def _copy_text(table: Table[T], rows: Sequence[T]) -> io.StringIO:

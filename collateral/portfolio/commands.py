@@ -56,7 +56,7 @@ def _import(args: argparse.Namespace, settings: Settings) -> Outcome:
         return Outcome({"written": {}, "problems": listed}, f"{text}\nNo error; nothing was written.".lstrip())
     by = _who(args.by)
     with Pool(settings.require_database(), size=1) as pool, pool.connection() as connection:
-        written = reference.write_portfolio(connection, checked.portfolio, known_at, by)
+        written = reference.write_portfolio(connection, checked.portfolio, known_at, by, args.allow_removal)
         audit.record(connection, by, "portfolio import", Path(args.folder).name,
                      {"known_at": known_at.isoformat(), "written": written, "warnings": len(listed)})
     summary = ", ".join(f"{part} {count}" for part, count in written.items())
@@ -102,6 +102,7 @@ def _configure_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="folder with the files of `collateral portfolio schema`")
     parser.add_argument("--known-at", metavar="ISO", help="when this was known, for history; default now")
     parser.add_argument("--by", metavar="NAME", help="who imports it; default the login name")
+    parser.add_argument("--allow-removal", action="store_true", help="even if more than half of a file's rows are gone")
     parser.add_argument("--check", action="store_true", help="only look for problems, write nothing")
 
 

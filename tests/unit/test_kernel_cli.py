@@ -1,0 +1,112 @@
+"""The command line: exit codes, one JSON object on standard output, nothing secret, help with an example."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from collateral.cli import TABLE, load_command, main
+from collateral.errors import ServiceError
+from collateral.log import configure_logging, mask_secrets
+
+
+@pytest.fixture(autouse=True)
+def quiet_root() -> Iterator[None]:
+    """`main` configures the log of the whole process; undone here."""
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    yield
+    root.handlers[:], root.level = before[0], before[1]
+
+
+@pytest.fixture
+def no_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("COLLATERAL_DATABASE_URL", "COLLATERAL_MQTT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLLATERAL_RUNTIME", str(tmp_path))
+    return tmp_path
+
+
+def test_without_words_it_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert all(" ".join(filter(None, key)) in shown.err for key in TABLE)
+    assert main(["--help"]) == 0
+    assert "portfolio import" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["portfolio", "burn"]) == 2
+    assert "unknown command 'portfolio burn'" in capsys.readouterr().err
+
+
+def test_a_wrong_option_is_a_usage_error() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["portfolio", "schema", "--colour"])
+    assert ended.value.code == 2
+
+
+def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["portfolio", "import", "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "example:\n  collateral portfolio import" in shown and "--json" in shown
+
+
+def test_json_is_one_object_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["portfolio", "schema", "--json"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("\n") == 1
+    assert {one["file"] for one in json.loads(shown)["files"]} >= {"borrowers.csv", "sites.geojson"}
+
+
+def test_a_failure_is_exit_code_1_with_its_reason(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["database", "migrate", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert "No database" in json.loads(shown.out)["error"]
+    assert "No database" in shown.err
+
+
+def test_a_folder_that_is_none_is_a_usage_error(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["portfolio", "import", str(no_services / "nowhere"), "--json"]) == 2
+    assert "is not a folder" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_status_without_services_says_so(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["services"]["database"]["running"] is False and "services up" in told["error"]
+
+
+def test_a_mistake_in_the_program_still_ends_as_json(
+    no_services: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collateral.portfolio.commands.schema_json", lambda: 1 / 0)
+    assert main(["portfolio", "schema", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {"error": "ZeroDivisionError: division by zero"}
+    assert "Traceback" in shown.err
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'paho'", name="paho.mqtt")
+
+    monkeypatch.setattr("collateral.cli.importlib.import_module", refuse)
+    with pytest.raises(ServiceError, match="`collateral ingest` needs the package 'paho'"):
+        load_command(("ingest", ""))
+
+
+def test_passwords_in_addresses_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mask_secrets("at postgresql://me:s3cret@host:5/x!") == "at postgresql://me:***@host:5/x!"
+    assert mask_secrets("mqtt://:pw@h and https://a/b:c@d") == "mqtt://:***@h and https://a/b:c@d"
+    configure_logging()
+    logging.getLogger("x").warning("no answer from %s", "mqtt://fleet:hunter2@127.0.0.1:1883")
+    told = capsys.readouterr().err
+    assert "hunter2" not in told and "fleet:***@127.0.0.1" in told and told[10] == "T" and "Z WARNING x " in told
