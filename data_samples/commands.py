@@ -11,6 +11,7 @@ from pathlib import Path
 
 from collateral.command import Command, Outcome
 from collateral.errors import InvalidInputError, UsageError
+from collateral.services.local import fleet_url
 from collateral.settings import Settings
 from data_samples.demo_commands import COMMANDS as DEMO_COMMANDS
 from data_samples.fleet import run_fleet, stop_on_signals
@@ -54,8 +55,9 @@ def _fleet(args: argparse.Namespace, settings: Settings) -> Outcome:
     if not 0.1 <= args.interval <= 86_400:
         raise UsageError(f"--interval {args.interval} is out of range; use 0.1 to 86400 seconds.")
     world = load_world(args.world)
+    url = fleet_url(settings.runtime, settings.require_mqtt())
     with stop_on_signals() as stop:
-        report = run_fleet(world, args.world, settings.require_mqtt(), args.interval, args.duration, stop)
+        report = run_fleet(world, args.world, url, args.interval, args.duration, stop)
     return Outcome(asdict(report), ok=report.unacknowledged == 0)
 
 

@@ -22,8 +22,8 @@ from data_samples.weather import Weather, plane_irradiance
 
 OVERPASS_HOUR = 10.5
 TILT_DEG = 25.0
-GAMMA_PER_K = -0.0035
-"""Power lost per kelvin of cell temperature above 25 degrees Celsius."""
+GAMMA_PER_K = -0.0029
+"""Change of power per kelvin of cell temperature above 25 degrees Celsius (n-type modules)."""
 SYSTEM_EFFICIENCY = 0.88
 THEFT_STEPS = 8
 """Half hours a night theft takes."""
@@ -140,7 +140,7 @@ def _solar(
     rng = stream(seed, "solar", plan.site_id)
     poa = plane_irradiance(clock, plan.at, TILT_DEG, weather)
     poa *= np.clip(1.0 + 0.01 * rng.normal(0.0, 1.0, clock.steps), 0.9, 1.1)
-    module = weather.temperature + 0.028 * poa + rng.normal(0.0, 0.3, clock.steps)
+    module = weather.temperature + 0.025 * poa + rng.normal(0.0, 0.3, clock.steps)
     soiling = _healthy_soiling(clock, weather, rng)
     soiling += 0.15 * strength * clock.ramp(onset_of(plan, "panels_soiled"), 21)
     efficiency = SYSTEM_EFFICIENCY * (1.0 + GAMMA_PER_K * (module - 25.0)) * (1.0 - clock.spread(soiling))

@@ -111,15 +111,15 @@ def scene_states(world: World, plan: SitePlan, truth: SiteTruth, how_many: HowMa
 
 
 def _pick_day(world: World, around: int, weather: Weather, rng: np.random.Generator) -> int:
-    """The clearest working day within three days of the wished one (two days after it at most)."""
-    last = world.clock.day_index(world.config.end - AVAILABLE_AFTER - timedelta(hours=6))
+    """The clearest working day within three days of the wished one; always one whose picture is there by the end."""
+    last = world.clock.day_index(world.config.end - AVAILABLE_AFTER - timedelta(hours=OVERPASS_HOUR + 0.25))
     offset = int(rng.integers(-1, 2))
-    days = [around + offset + step for step in range(-3, 3) if 0 <= around + offset + step <= last]
+    days = [around + offset + step for step in range(-2, 3) if 0 <= around + offset + step <= last]
     working = [day for day in days if day_kind(world.clock.day(day)) == DayKind.WORKDAY]
     if not working:
         earlier = range(max(around, 0), -1, -1)
         working = [next(day for day in earlier if day_kind(world.clock.day(day)) == DayKind.WORKDAY)]
-    return min(working, key=lambda day: float(weather.cloudiness[day]) + 0.08 * abs(day - around - offset))
+    return min(working, key=lambda day: float(weather.cloudiness[day]) + 0.12 * abs(day - around - offset))
 
 
 def _clouded(plan: SitePlan, ages: Sequence[int], rng: np.random.Generator) -> set[int]:

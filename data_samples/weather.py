@@ -41,7 +41,7 @@ def make_weather(clock: Clock, seed: int, place: str, at: LonLat) -> Weather:
     hour_wave = -np.cos(2 * np.pi * (clock.hours() - 2.5) / 24.0)
     temperature = (daily[:, None] + swing[:, None] * hour_wave[None, :]).ravel()
     flicker = 0.18 * cloudiness[:, None] * rng.normal(0.0, 1.0, (clock.days, PER_DAY))
-    clearness = np.clip(1.0 - 0.75 * cloudiness[:, None] ** 2 + flicker, 0.08, 1.05).ravel()
+    clearness = np.clip(0.95 - 0.78 * cloudiness[:, None] ** 1.5 + flicker, 0.08, 1.02).ravel()
     return Weather(cloudiness, rain, temperature, clearness)
 
 
