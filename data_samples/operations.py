@@ -140,7 +140,7 @@ def _solar(
     rng = stream(seed, "solar", plan.site_id)
     poa = plane_irradiance(clock, plan.at, TILT_DEG, weather)
     poa *= np.clip(1.0 + 0.01 * rng.normal(0.0, 1.0, clock.steps), 0.9, 1.1)
-    module = weather.temperature + 0.025 * poa + rng.normal(0.0, 0.3, clock.steps)
+    module = weather.temperature + 0.022 * poa + rng.normal(0.0, 0.3, clock.steps)
     soiling = _healthy_soiling(clock, weather, rng)
     soiling += 0.15 * strength * clock.ramp(onset_of(plan, "panels_soiled"), 21)
     efficiency = SYSTEM_EFFICIENCY * (1.0 + GAMMA_PER_K * (module - 25.0)) * (1.0 - clock.spread(soiling))
