@@ -144,6 +144,13 @@ class Link:
         self._pending = [info for info in self._pending if not info.is_published()]
         return len(self._pending)
 
+    def break_line(self) -> None:
+        """Drops the connection without a word, as a power cut does: the broker publishes the last will."""
+        self._client.loop_stop()
+        connection = self._client.socket()
+        if connection is not None:
+            connection.close()
+
     def close(self, deadline: float) -> None:
         """Says offline and leaves."""
         if self.connected.is_set():
