@@ -273,9 +273,11 @@ def _vents(canvas: Canvas, building: BuildingShape, rng: np.random.Generator) ->
     inner = building.polygon.buffer(-3.0)
     if inner.is_empty:
         return
+    corners = list(building.polygon.exterior.coords)
+    angle = math.degrees(math.atan2(corners[1][1] - corners[0][1], corners[1][0] - corners[0][0]))
     for _ in range(count):
         x, y = _somewhere(inner, rng)
-        box = _rectangle((x, y), float(rng.uniform(0.8, 2.6)), float(rng.uniform(0.8, 1.8)), float(rng.uniform(0, 90)))
+        box = _rectangle((x, y), float(rng.uniform(0.6, 1.5)), float(rng.uniform(0.6, 1.1)), angle)
         if not inner.contains(box):
             continue
         found = canvas.mask(box)
