@@ -13,6 +13,7 @@ import torch
 from collateral.command import Command, Outcome
 from collateral.errors import InvalidInputError
 from collateral.settings import Settings
+from detection.card_page import page
 from detection.evaluate import SUBFOLDERS, evaluate_panels, evaluate_slots, evaluate_solar_chips, evaluate_vehicles
 from detection.evaluate_scenes import evaluate_scenes
 from detection.recipes import RECIPES, Job, train_named
@@ -119,7 +120,15 @@ def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 
 def _card(args: argparse.Namespace, settings: Settings) -> Outcome:
-    return Outcome(asdict(read_card(default_path(args.name))))
+    card = read_card(default_path(args.name))
+    if args.write is not None:
+        (Path(args.write) / f"{card.name}.md").write_text(page(card), encoding="utf-8")
+    return Outcome(asdict(card), page(card))
+
+
+def _configure_card(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help=f"name of shipped weights: {', '.join(shipped())}")
+    parser.add_argument("--write", help="also write NAME.md into this folder (docs/model-cards)")
 
 
 def _verify(args: argparse.Namespace, settings: Settings) -> Outcome:
@@ -172,8 +181,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "models list": Command("the detectors that are installed", "collateral models list", _list),
     "models card": Command(
-        "print one model card", "collateral models card vehicles", _card,
-        lambda parser: (parser.add_argument("name", help="name of shipped weights"), None)[1],
+        "print one model card", "collateral models card vehicles", _card, _configure_card,
     ),
     "models verify": Command("check every weights file against its card", "collateral models verify", _verify),
 }  # fmt: skip

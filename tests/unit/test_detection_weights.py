@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from collateral.errors import IntegrityError, InvalidInputError
+from detection.card_page import page
 from detection.weightfile import Card, card_path, default_path, read_card, read_weights, shipped, write_weights
 
 CARD = Card(name="toy", network="slots", sha256="", gsd_m=0.15, threshold=0.5, calibration=(1.0, 0.0))
@@ -64,6 +65,13 @@ def test_a_card_with_a_foreign_key_is_refused(stored: Path) -> None:
 def test_diverged_weights_are_not_stored(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="does not fit float16"):
         write_weights(tmp_path / "x.safetensors", {"w": torch.tensor([1e9])}, CARD)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_page_says_what_the_card_says(name: str) -> None:
+    pages = Path(__file__).parents[2] / "docs" / "model-cards"
+    written = (pages / f"{name}.md").read_text(encoding="utf-8")
+    assert written == page(read_card(default_path(name))), f"run `collateral models card {name} --write docs/model-cards`"
 
 
 @pytest.mark.parametrize("name", ["vehicles", "vehicles-real", "panels", "slots"])
