@@ -75,7 +75,7 @@ def _references(folder: Folder) -> Iterator[Problem]:
 
 
 def _loans(folder: Folder) -> Iterator[Problem]:
-    known_users = {record.value.username for record in folder["users"].records}
+    known_users = folder["users"].named
     for record in folder["loans"].records:
         loan: Loan = record.value
         if loan.matures_on <= loan.granted_on:
@@ -84,7 +84,7 @@ def _loans(folder: Folder) -> Iterator[Problem]:
         if loan.outstanding > loan.principal:
             yield Problem("loans.csv", record.row, f"Loan {loan.loan_id}: {loan.outstanding} is outstanding of a principal "
                           f"of {loan.principal}.", "Correct it unless interest was capitalised.", Severity.WARNING)
-        if known_users and loan.officer not in known_users and folder["users"].file.readable:
+        if known_users and loan.officer not in known_users:
             yield Problem("loans.csv", record.row, f"officer {loan.officer!r} is not in users.csv.",
                           "Add the person, or name the username of another.", Severity.WARNING)
 
@@ -157,7 +157,7 @@ def _links(folder: Folder) -> Iterator[Problem]:
 
 
 def _people(folder: Folder) -> Iterator[Problem]:
-    branches = {record.value.branch for record in folder["loans"].records}
+    branches = {row.cells.get("branch") for row in folder["loans"].file.rows}
     for record in folder["users"].records:
         branch = record.value.branch
         if branch and branches and branch not in branches:
