@@ -179,7 +179,7 @@ def count_vehicles(scene: TrueScene, detector: VehicleDetector, tally: VehicleTa
     found = detector.detect(read_pixels(scene.facts, grid).rgb)
     counted, taken = _counted(found, labels, hidden)
     tally.every += counted
-    tally.by_gsd[f"{scene.facts.gsd_m:g}"] += counted
+    tally.by_gsd[f"{scene.facts.gsd_m:.2f}"] += counted
     said_heavy = [b for b in found if b.label == "heavy"]
     tally.heavy += _counted(said_heavy, labels[true_m >= HEAVY_M], hidden)[0]
     tally.length_errors_m += [
