@@ -11,8 +11,8 @@ OPTIONS: Mapping[str, str | int] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     # Do not write NAME.aux.xml beside other people's files when statistics are computed.
     "GDAL_PAM_ENABLED": "NO",
-    # Windows are read once: a large block cache would only grow the process (megabytes).
-    "GDAL_CACHEMAX": 64,
+    # Windows are read once: a large block cache would only grow the process (bytes: rasterio does not take 64 for MB).
+    "GDAL_CACHEMAX": 64 << 20,
     # Parallelism is ours (one reader beside the network); GDAL's own threads would take its cores.
     "GDAL_NUM_THREADS": 1,
 }
