@@ -73,8 +73,8 @@ def evaluate_site(
         alerts_after: alerts change only at later times: history once judged is not rewritten. None: at all times.
     """
     result = SiteResult(site_id)
-    known = [one for one in revisions if one.observation_id is not None]
-    chain = _Chain(known)
+    known = [one for one in revisions if one.observation_id is not None and one.valid_from < times[-1]] if times else []
+    chain = Chain(known)
     evidence: Evidence | None = None
     calendar: SiteCalendar | None = None
     seen: Reference | None = None
@@ -134,7 +134,7 @@ def _alert_steps(context: SiteContext, book: AlertBook) -> Iterable[Transition]:
                 yield step
 
 
-class _Chain:
+class Chain:
     """Running checksum over (id, revision) of what is known, so that each score names its inputs in a few bytes."""
 
     def __init__(self, revisions: Sequence[Observation]) -> None:
@@ -144,6 +144,7 @@ class _Chain:
         self._newest = max((one.observation_id or 0 for one in revisions), default=0)
 
     def inputs(self, at: datetime, since: datetime) -> dict[str, object]:
+        """What a score at `at` stores about its observations; `at` may only rise from call to call."""
         while self._next < len(self._waiting) and self._waiting[self._next].known_at <= at:
             one = self._waiting[self._next]
             self._hash.update(f"{one.observation_id}:{one.revision};".encode())
