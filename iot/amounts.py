@@ -77,6 +77,13 @@ def register_growth(
     usable = ends.has_low & starts.has_high & (inside | (starts.has_low & ends.has_high))
     start = np.where(starts.has_low, starts.between, total[starts.high])
     start_low = np.where(starts.has_low, total[starts.low], total[starts.high])
+    start_high = total[starts.high]
+    if view.known_by_us is not None:
+        whole = view.everything[signal.device_id, signal.quantity]
+        low, mid, high, better = _start_as_known(signal, whole, starts, from_us, view.known_by_us, start_high)
+        start_low, start, start_high = (
+            np.where(better, new, old) for new, old in ((low, start_low), (mid, start), (high, start_high))
+        )
     # Open end: goes on at the day's own pace, at most at its fastest.
     open_us = np.maximum(0, to_us - signal.time_us[ends.low])
     pace = (total[ends.low] - start) / np.maximum(1, signal.time_us[ends.low] - from_us)
@@ -85,7 +92,7 @@ def register_growth(
     end_high = np.where(ends.has_high, total[ends.high], total[ends.low] + fastest * open_us)
     usable &= ends.has_high | (share >= LEAST_COVERAGE)
     value = np.where(usable, np.maximum(0.0, end - start), np.nan)
-    lower = np.minimum(value, np.maximum(0.0, total[ends.low] - total[starts.high]) * (1 - accuracy))
+    lower = np.minimum(value, np.maximum(0.0, total[ends.low] - start_high) * (1 - accuracy))
     upper = np.maximum(value, (end_high - start_low) * (1 + accuracy))
     known = np.maximum(known, np.where(usable & ends.has_high, signal.received_us[ends.high], 0))
     return DayValues(value, lower, upper, share, known)
@@ -109,6 +116,21 @@ class _Edges:
         gap = np.maximum(1, signal.time_us[self.high] - signal.time_us[self.low])
         part = np.clip((at_us - signal.time_us[self.low]) / gap, 0.0, 1.0)
         self.between = total[self.low] + (total[self.high] - total[self.low]) * part
+
+
+def _start_as_known(
+    signal: Signal, whole: Signal, starts: _Edges, from_us: NDArray[np.int64], known_by_us: NDArray[np.int64], first: Floats
+) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
+    """The register at the begin of each day (lowest, likely, highest), and where it is told better by a reading that was
+    too late for the day before but in time for this one. `first` is the register at the day's first reading.
+    """
+    low = np.maximum(0, np.searchsorted(whole.time_us, from_us, side="right") - 1)
+    at_us = whole.time_us[low]
+    better = (at_us <= from_us) & (whole.received_us[low] <= known_by_us) & starts.has_high
+    better &= ~starts.has_low | (at_us > signal.time_us[starts.low])
+    rise = np.maximum(0.0, signal.value[starts.high] - whole.value[low])
+    left = (signal.time_us[starts.high] - from_us) / np.maximum(1, signal.time_us[starts.high] - at_us)
+    return first - rise, first - rise * left, np.where(at_us == from_us, first - rise, first), better
 
 
 def _unwrapped(value: Floats) -> Floats:

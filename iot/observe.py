@@ -154,7 +154,7 @@ def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: d
     said = list(observations(early, context, statements(early, context), chosen, cutoffs))
     late = chosen & _late_days(grid, signals, cutoffs)
     if late.any():
-        now_view = View(grid, signals, None)
+        now_view = View(grid, signals, None, signals)
         said += observations(now_view, context, statements(now_view, context), late, None)
     summary = write_observations(connection, said, reason="telemetry")
     return ObserveSummary(1, rows, int(chosen.sum()), summary.written, summary.unchanged)

@@ -38,6 +38,8 @@ class View:
     """By (device_id, quantity)."""
     known_by_us: NDArray[np.int64] | None
     """Per day the cutoff; None: everything received."""
+    everything: Mapping[tuple[str, str], Signal]
+    """All readings, for what an earlier day's late reading tells about the begin of the next day."""
 
     def of(self, quantity: str) -> list[Signal]:
         """Signals of a quantity, by device."""
@@ -50,7 +52,7 @@ def as_of_cutoff(grid: DayGrid, signals: Mapping[tuple[str, str], Signal], cutof
     for key, signal in signals.items():
         day = np.clip(grid.ending_in(signal.time_us), 0, len(grid) - 1)
         kept[key] = signal.where(signal.received_us <= cutoffs_us[day])
-    return View(grid, kept, cutoffs_us)
+    return View(grid, kept, cutoffs_us, signals)
 
 
 def per_day(grid: DayGrid, time_us: NDArray[np.int64], amounts: NDArray[np.float64]) -> NDArray[np.float64]:

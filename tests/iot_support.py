@@ -13,9 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg2
 import shapely
 
+from collateral.db import telemetry
 from collateral.db.pool import Pool, Role
 from collateral.db.reference import write_portfolio
 from collateral.domain import Asset, AssetKind, Borrower, Device, Loan, LoanSite, Portfolio, Site, SiteKind
@@ -24,7 +26,9 @@ from iot.mqtt import make_client
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def site(site_id: str = "S1", kind: SiteKind = SiteKind.FACTORY, zone: str = "Asia/Shanghai", kwp: float | None = None) -> Site:
+def site(
+    site_id: str = "S1", kind: SiteKind = SiteKind.FACTORY, zone: str = "Asia/Shanghai", kwp: float | None = None
+) -> Site:
     """A square of about 100 m."""
     return Site(
         site_id, "B1", f"site {site_id}", f"site {site_id}", kind, zone, 32651,
@@ -47,7 +51,9 @@ def asset(asset_id: str, kind: AssetKind, site_id: str = "S1", quantity: float =
     )  # fmt: skip
 
 
-def register(database: str, devices: Sequence[Device], sites: Sequence[Site] | None = None, assets: Sequence[Asset] = ()) -> None:
+def register(
+    database: str, devices: Sequence[Device], sites: Sequence[Site] | None = None, assets: Sequence[Asset] = ()
+) -> None:
     """Writes a portfolio of one borrower, one loan and what is given."""
     places = tuple(sites or (site(),))
     loan = Loan("L1", "B1", "north", "officer", "CNY", Decimal(100), Decimal(50), date(2023, 1, 1), date(2030, 1, 1), None)
@@ -105,8 +111,6 @@ def ingest_process(database: str, mqtt_url: str, runtime: Path) -> Iterator[subp
         process.communicate(timeout=30)
 
 
-
-
 class Publisher:
     """Publishes raw payloads at QoS 1 and waits until the broker has them."""
 
@@ -138,3 +142,23 @@ class Publisher:
 
     def _on_publish(self, client: object, userdata: object, mid: int, reason: object, properties: object) -> None:
         self._acknowledged += 1
+
+
+def store(database: str, readings: Sequence[tuple[str, str, int, float, int]]) -> None:
+    """Commits (device, quantity, time_us, value, received_us) as ingest would, marks included."""
+    with Pool(database, Role.INGEST, size=1) as pool, pool.connection() as connection:
+        numbers = telemetry.series_ids(connection, {(row[0], row[1]) for row in readings})
+        telemetry.hold_dirty_epoch(connection)
+        ids = [numbers[row[0], row[1]] for row in readings]
+        batch = telemetry.ReadingBatch(
+            np.array(ids, np.int32),
+            np.array([row[2] for row in readings], np.int64),
+            np.array([row[3] for row in readings], np.float64),
+            np.array([row[4] for row in readings], np.int64),
+            np.full(len(readings), telemetry.NO_SEQUENCE, np.int64),
+        )
+        telemetry.merge_readings(connection, batch)
+        days = {(number, row[2] // 86_400_000_000) for number, row in zip(ids, readings, strict=True)}
+        telemetry.mark_dirty(
+            connection, [(number, day * 86_400_000_000, (day + 1) * 86_400_000_000) for number, day in sorted(days)]
+        )

@@ -41,7 +41,9 @@ def stored(database: str) -> int:
     return number(database, "SELECT count(*) FROM reading")
 
 
-def test_stores_every_value_once_with_both_times(database: str, broker: Broker, tmp_path: Path, publisher: Publisher) -> None:
+def test_stores_every_value_once_with_both_times(
+    database: str, broker: Broker, tmp_path: Path, publisher: Publisher
+) -> None:
     with ingest_process(database, broker.mqtt_url, tmp_path):
         publisher.send(messages(0, 200))
         wait_for(lambda: stored(database) == 400, what="all values")
@@ -83,7 +85,8 @@ def test_rejects_go_to_quarantine_and_neighbours_pass(
         ("cw/v1/S1/ghost/telemetry", encode_telemetry(0, T0, {"active_power_kw": 1.0})),
         ("cw/v1/S2/m1/telemetry", encode_telemetry(0, T0, {"active_power_kw": 1.0})),
     ]
-    good = encode_samples(5, [(T0, {"active_power_kw": 1.0}), (T0 + 1, {"active_power_kw": -1e9}), (T0 + 2, {"energy_total_kwh": 7})])
+    samples = [(T0, {"active_power_kw": 1.0}), (T0 + 1, {"active_power_kw": -1e9}), (T0 + 2, {"energy_total_kwh": 7.0})]
+    good = encode_samples(5, samples)
     with ingest_process(database, broker.mqtt_url, tmp_path):
         publisher.send([*bad, (TOPIC, good)])
         wait_for(lambda: number(database, "SELECT coalesce(sum(messages),0) FROM ingest_tally") == 9)
@@ -94,7 +97,10 @@ def test_rejects_go_to_quarantine_and_neighbours_pass(
     assert sorted(reason for reason, _ in kept) == sorted([*reasons, "wrong_site", "range"])
     assert b"\xff\xfe not json" in {bytes(payload) for _, payload in kept}
     assert stored(database) == 2
-    tally = rows(database, "SELECT sum(points), sum(stored), sum(duplicates), sum(conflicts), sum(quarantined) FROM ingest_tally")
+    tally = rows(
+        database,
+        "SELECT sum(points), sum(stored), sum(duplicates), sum(conflicts), sum(quarantined) FROM ingest_tally",
+    )
     assert [int(value) for value in tally[0]] == [13, 2, 2, 0, 9]
 
 
@@ -118,7 +124,11 @@ def test_broker_restart_and_database_cut(database: str, broker: Broker, tmp_path
         broker.stop()
         broker.start()
         again = Publisher(broker.mqtt_fleet_url)
-        rows(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'collateral cw_ingest%%'")
+        rows(
+            database,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'collateral cw_ingest%%'",
+        )
         again.send(messages(300, 600))
         again.close()
         wait_for(lambda: stored(database) == 1200, what="everything after both came back")

@@ -1,4 +1,4 @@
-"""A recorded year of a steel plant over the broker, ingest killed in the middle: every row once, roll-ups as pandas has them."""
+"""A recorded year over the broker, ingest killed in the middle: every row once, roll-ups as pandas has them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ def test_year_survives_kill_of_ingest(database: str, broker: Broker, tmp_path: P
     start = datetime(2018, 1, 1, 0, 15, tzinfo=SEOUL).astimezone(UTC)
     expected["time"] = [start + timedelta(minutes=15) * n for n in range(ROWS)]
     _same_rows(database, expected)
-    tally = rows(database, "SELECT sum(points), sum(stored + duplicates + conflicts + quarantined), sum(conflicts) FROM ingest_tally")
+    tally = rows(
+        database,
+        "SELECT sum(points), sum(stored + duplicates + conflicts + quarantined), sum(conflicts) FROM ingest_tally",
+    )
     assert tally[0][0] == tally[0][1] >= 3 * ROWS and tally[0][2] == 0
     assert number(database, "SELECT count(*) FROM device_event WHERE kind LIKE 'sequence%%'") == 0
     with Pool(database, Role.APP, size=2) as pool:
