@@ -40,7 +40,7 @@ class Limits:
     sharpness: float = 0.215
     """Smallest fine detail / coarse detail of the overview (see `QualityFigures.sharpness`)."""
     doubtful_cloud_share: float = 0.05
-    doubtful_haze: float = 95.0
+    doubtful_haze: float = 88.0
     """Dark level from which on observations are doubtful, grey levels."""
 
 

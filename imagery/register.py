@@ -12,12 +12,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imagery.grid import MapShift
+from imagery.grid import NO_SHIFT, MapShift
 
 MAX_SHIFT_M = 10.0
 """A larger displacement is not searched for."""
 MIN_AGREEMENT = 0.18
 """Smallest normalised correlation of the gradients after alignment."""
+
+_PASSES = 2
+_SETTLED_PX = 0.05
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,18 @@ def align(
     known = (reference > 0) & (picture > 0)
     if usable is not None:
         known &= usable
-    moving, fixed = _edges(picture, known), _edges(reference, known)
-    if not moving.any() or not fixed.any():
-        return Alignment(False, MapShift(0.0, 0.0), 0.0)
-    columns, rows = _peak(moving, fixed, MAX_SHIFT_M / gsd_m)
-    agreement = _agreement(moving, fixed, columns, rows)
+    fixed = _edges(reference, known)
+    columns = rows = 0.0
+    for _ in range(_PASSES):
+        # The taper lies still while the content moves, which pulls towards no shift: measured again when moved back.
+        moving = _moved_back(_edges(picture, known), columns, rows)
+        if not moving.any() or not fixed.any():
+            return Alignment(False, NO_SHIFT, 0.0)
+        more = _peak(moving * _taper(moving.shape), fixed * _taper(fixed.shape), MAX_SHIFT_M / gsd_m)
+        columns, rows = columns + more[0], rows + more[1]
+        if max(abs(more[0]), abs(more[1])) < _SETTLED_PX:
+            break
+    agreement = _agreement(_moved_back(_edges(picture, known), columns, rows), fixed)
     shift = MapShift(columns * gsd_m, -rows * gsd_m)
     return Alignment(agreement >= MIN_AGREEMENT and shift.length_m <= MAX_SHIFT_M, shift, agreement)
 
@@ -66,8 +76,21 @@ def _edges(image: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.flo
     # A few hard shadows must not decide: strong gradients count no more than the 95th percentile.
     gradient = np.minimum(gradient, np.percentile(gradient[core], 95))
     gradient = np.where(core, gradient - gradient[core].mean(), 0.0)
-    window = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])[None, :]
-    return np.asarray(gradient * np.sqrt(window), np.float32)
+    return np.asarray(gradient, np.float32)
+
+
+def _taper(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Square root of a Hann window: without it the picture's edges are the strongest structure."""
+    window = np.hanning(shape[0])[:, None] * np.hanning(shape[1])[None, :]
+    return np.asarray(np.sqrt(window), np.float32)
+
+
+def _moved_back(edges: NDArray[np.float32], columns: float, rows: float) -> NDArray[np.float32]:
+    if columns == rows == 0.0:
+        return edges
+    matrix = np.array([[1.0, 0.0, columns], [0.0, 1.0, rows]])
+    size = (edges.shape[1], edges.shape[0])
+    return np.asarray(cv2.warpAffine(edges, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), np.float32)
 
 
 def _peak(moving: NDArray[np.float32], fixed: NDArray[np.float32], reach_px: float) -> tuple[float, float]:
@@ -94,13 +117,10 @@ def _parabola(values: NDArray[np.float64], at: int) -> float:
     return 0.0 if bend >= 0 else float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5))
 
 
-def _agreement(moving: NDArray[np.float32], fixed: NDArray[np.float32], columns: float, rows: float) -> float:
-    matrix = np.array([[1.0, 0.0, columns], [0.0, 1.0, rows]])
-    height, width = moving.shape
-    back = cv2.warpAffine(moving, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    both = (back != 0) & (fixed != 0)
+def _agreement(moving: NDArray[np.float32], fixed: NDArray[np.float32]) -> float:
+    both = (moving != 0) & (fixed != 0)
     if both.sum() < 256:
         return 0.0
-    a, b = back[both] - back[both].mean(), fixed[both] - fixed[both].mean()
+    a, b = moving[both] - moving[both].mean(), fixed[both] - fixed[both].mean()
     norm = float(np.sqrt(np.sum(a * a) * np.sum(b * b)))
     return float(np.sum(a * b)) / norm if norm > 0 else 0.0
