@@ -1,10 +1,10 @@
 """Labelled training pictures cut from rendered scenes, in the Boxes and Slots folder formats.
 
-    python -m data_samples.boxes_folder DIR --n 400 --slots 2000 --seed 1
+    python -m data_samples.boxes_folder DIR --n 400 --slots 2000 --panels 200 --seed 1
 
 writes DIR/vehicles (with `oriented/NAME.txt`: centre x, centre y, length, width in pixels and heading in radians
 from the x axis towards the y axis, one row for each label) and DIR/slots (chips straightened as the slot classifier
-does it). Splits go by site: no site of val was seen in train.
+does it), and DIR/panels (masks). Splits go by site: no site of val was seen in train.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from shapely.geometry import Polygon
 from data_samples.layout import make_layout
 from data_samples.render import Rendered, render_image
 from data_samples.render_canvas import ByteArray
+from data_samples.render_masks import write_masks_folder
 from data_samples.scene_model import (
     GOODS_KINDS,
     ArrayState,
@@ -82,12 +83,14 @@ def random_state(layout: SiteLayout, gsd_m: float, seed: int) -> SceneState:
     )
 
 
-def random_scenes(seed: int, gsds_m: Sequence[float]) -> Iterator[tuple[SiteLayout, Rendered]]:
-    """Endless rendered scenes of ever new sites, a few of each."""
+def random_scenes(
+    seed: int, gsds_m: Sequence[float], kinds: Sequence[SiteKind] = KINDS
+) -> Iterator[tuple[SiteLayout, Rendered]]:
+    """Endless rendered scenes of ever new sites, a few of each, kinds in turn."""
     rng = np.random.default_rng(seed)
     number = 0
     while True:
-        kind = KINDS[number % len(KINDS)]
+        kind = kinds[number % len(kinds)]
         lon, lat = float(rng.uniform(104, 121)), float(rng.uniform(24, 39))
         layout = make_layout(f"R{seed}-{number}", kind, lon, lat, seed)
         gsd = float(gsds_m[int(rng.integers(len(gsds_m)))])
@@ -236,6 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--n", type=int, default=200, help="pictures with vehicle boxes")
     parser.add_argument("--slots", type=int, default=0, help="slot chips")
+    parser.add_argument("--panels", type=int, default=0, help="pictures with panel masks")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gsd", type=float, nargs="*", default=[0.1, 0.13, 0.15, 0.2, 0.3], help="metres per pixel")
     args = parser.parse_args(argv)
@@ -245,6 +249,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.slots:
         empty, occupied = write_slots_folder(args.directory / "slots", args.slots, args.seed)
         sys.stderr.write(f"{empty} empty and {occupied} occupied chips in {args.directory / 'slots'}\n")
+    if args.panels:
+        plants = random_scenes(args.seed + 900_000, args.gsd, ("solar", "solar", "warehouse"))
+        shown = write_masks_folder(args.directory / "panels", plants, args.panels, args.seed)
+        sys.stderr.write(f"{args.panels} pictures, {shown} with panels in {args.directory / 'panels'}\n")
     return 0
 
 

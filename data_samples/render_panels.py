@@ -94,7 +94,7 @@ def _table(
     rgb[rows // 2:] += per_module[1, column_of][None, :, None]
     soiled = plan.soiled[column_of].astype(np.float32)[None, :]
     if plan.soiled.any():
-        blotch = np.clip(0.5 + 0.14 * noise((rows, cols), 20, rng), 0.2, 0.8) * soiled
+        blotch = np.clip(0.40 + 0.06 * noise((rows, cols), 20, rng), 0.2, 0.6) * soiled
         rgb += blotch[..., None] * (SOIL - rgb)
     edge = np.concatenate([[True], np.diff(column_of) > 0])
     frame = np.array([172, 176, 180], np.float32)

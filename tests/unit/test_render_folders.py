@@ -7,16 +7,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import cv2
 import numpy as np
 import orjson
 import pytest
+from shapely.ops import unary_union
 
 from collateral.errors import InvalidInputError
-from data_samples.boxes_folder import write_boxes_folder, write_slots_folder
+from data_samples.boxes_folder import random_scenes, write_boxes_folder, write_slots_folder
 from data_samples.layout import make_layout
 from data_samples.render import render_scene
+from data_samples.render_masks import write_masks_folder
 from data_samples.scene_model import SceneState
-from detection.dataset import read_boxes_folder, read_slots_folder
+from detection.dataset import read_boxes_folder, read_masks_folder, read_slots_folder
 from detection.evaluate_scenes import SceneDetectors, evaluate_scenes, read_truth, slot_changes
 
 
@@ -51,7 +54,10 @@ def test_slots_folder_is_balanced_and_splits_by_site(tmp_path: Path) -> None:
 
 
 def _scene(folder: Path, name: str, cars: int) -> None:
+    """The parking lot and the storage bays beside it: a small picture, because a detector looks at it."""
     layout = make_layout("W9", "warehouse", 120.6, 31.3, 7)
+    bays = unary_union([slot.polygon for slot in layout.slots_of("parking_bay")])
+    layout = replace(layout, boundary=bays.convex_hull.buffer(12.0))
     state = SceneState(datetime(2025, 5, 12, 3, 30, tzinfo=UTC), 0.3, cars=cars, heavy=2, seed=5, haze=0.05)
     shut = {slot.slot_id: "container" for slot in layout.slots_of("yard_bay")[:10]}
     render_scene([layout], [replace(state, occupied=shut)], folder / name, margin_m=0.0)  # type: ignore[arg-type]
@@ -94,3 +100,15 @@ def test_slot_changes_count_direction_and_false_ones() -> None:
     }
     changes = slot_changes(history)
     assert (changes.objects, changes.predicted, changes.right) == (2, 2, 1)
+
+
+def test_masks_lie_on_the_panels(tmp_path: Path) -> None:
+    plants = random_scenes(3, (0.3,), ("solar",))
+    assert write_masks_folder(tmp_path, plants, 5, 3) >= 4
+    items = read_masks_folder(tmp_path, "train")
+    assert len(items) == 5
+    for item in items:
+        if item.mask.mean() > 0.02:
+            excess_blue = item.image[..., 2].astype(float) - item.image[..., 0]
+            near = cv2.dilate(item.mask.astype(np.uint8), np.ones((13, 13))) > 0
+            assert excess_blue[item.mask].mean() > excess_blue[near & ~item.mask].mean() + 8
