@@ -1,0 +1,66 @@
+"""Backfill keeps arrival times, stores nothing twice, and joins what ingest stored already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from collateral.db.pool import Pool, Role
+from collateral.errors import InvalidInputError
+from iot.backfill import backfill
+from tests.iot_support import device, number, register, rows, store
+
+T0_MS = 1_704_067_200_000
+
+
+def recording(folder: Path, count: int = 500, bad: bool = False) -> Path:
+    times = T0_MS + np.arange(count) * 1_800_000
+    value = np.arange(count, dtype=float)
+    if bad:
+        value[3] = -5.0
+        value[4] = np.nan
+    (folder / "telemetry").mkdir(exist_ok=True)
+    np.savez(
+        folder / "telemetry" / "S1.npz", series=np.array(["m1|weight_kg"]), t0=times, v0=value, r0=times + 60_000,
+        s0=np.arange(count) + 7,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def portfolio(database: str) -> None:
+    register(database, [device("m1", ["weight_kg"])])
+
+
+def test_twice_is_once_and_arrival_is_kept(database: str, tmp_path: Path) -> None:
+    with Pool(database, Role.INGEST, size=1) as pool:
+        first = backfill(pool, recording(tmp_path, bad=True))
+        again = backfill(pool, tmp_path)
+    assert (first.counts.stored, first.refused) == (498, 2)
+    assert (again.counts.stored, again.counts.duplicates, again.counts.conflicts) == (0, 498, 0)
+    assert rows(database, "SELECT DISTINCT received_at - time FROM reading")[0][0].total_seconds() == 60
+    assert number(database, "SELECT count(*) FROM dirty_range") == 1
+    assert rows(database, "SELECT last_sequence FROM device_state") == [(506,)]
+
+
+def test_what_is_there_already_stays_and_contradictions_are_kept(database: str, tmp_path: Path) -> None:
+    store(database, [("m1", "weight_kg", T0_MS * 1000, 99.0, T0_MS * 1000)])
+    with Pool(database, Role.INGEST, size=1) as pool:
+        summary = backfill(pool, recording(tmp_path))
+    assert (summary.counts.stored, summary.counts.conflicts) == (499, 1)
+    assert rows(database, "SELECT value FROM reading ORDER BY time LIMIT 1") == [(99.0,)]
+    assert rows(database, "SELECT value FROM reading_conflict") == [(0.0,)]
+
+
+def test_unknown_device_stores_nothing_and_says_what_to_do(database: str, tmp_path: Path) -> None:
+    folder = recording(tmp_path)
+    data = dict(np.load(folder / "telemetry/S1.npz"))
+    np.savez(folder / "telemetry/S1.npz", **{**data, "series": np.array(["ghost|weight_kg"])})
+    with Pool(database, Role.INGEST, size=1) as pool, pytest.raises(InvalidInputError, match="not in the portfolio"):
+        backfill(pool, folder)
+    assert number(database, "SELECT count(*) FROM reading") == 0
+    (folder / "telemetry/S1.npz").write_bytes(b"PK nonsense")
+    with Pool(database, Role.INGEST, size=1) as pool, pytest.raises(InvalidInputError, match="not a recording"):
+        backfill(pool, folder)
