@@ -22,6 +22,7 @@ from data_samples.scene_model import (
     BuildingShape,
     GoodsKind,
     MapPoint,
+    Mounting,
     RoadShape,
     RoofKind,
     SiteKind,
@@ -29,6 +30,7 @@ from data_samples.scene_model import (
     SlotKind,
     SlotShape,
     StandShape,
+    Surface,
     TreeShape,
     VehicleLabel,
     YardShape,
@@ -116,14 +118,11 @@ class _Plan:
         self.stands.append(StandShape(self.point(u, v), self.heading(local_deg), length, use))
 
     def yard(
-        self, u0: float, v0: float, u1: float, v1: float, surface: str,
+        self, u0: float, v0: float, u1: float, v1: float, surface: Surface,
         places: Sequence[Polygon] = (), goods: GoodsKind = "pallets",
     ) -> str:
         yard_id = f"{self.site_id}-Y{len(self.yards) + 1}"
-        kind = "gravel" if surface == "gravel" else "concrete" if surface == "concrete" else "asphalt"
-        self.yards.append(YardShape(
-            yard_id, self.rect(u0, v0, u1, v1), kind, tuple(places), goods  # type: ignore[arg-type]
-        ))
+        self.yards.append(YardShape(yard_id, self.rect(u0, v0, u1, v1), surface, tuple(places), goods))
         return yard_id
 
     def add_slot(self, kind: SlotKind, polygon: Polygon, yard_id: str) -> None:
@@ -168,10 +167,10 @@ class _Plan:
         groups = [places[i:i + block] for i in range(0, len(places), block)]
         order = self.rng.permutation(len(groups))
         filled = [place for index in order for place in groups[int(index)]]
-        surface = ("concrete", "asphalt", "gravel")[int(self.rng.integers(3))]
-        self.yard(u0, v0, u1, v1, surface, filled, goods)
+        surfaces: tuple[Surface, ...] = ("concrete", "asphalt", "gravel")
+        self.yard(u0, v0, u1, v1, surfaces[int(self.rng.integers(3))], filled, goods)
 
-    def pv_block(self, u0: float, v0: float, width: float, rows: int, mounting: str) -> None:
+    def pv_block(self, u0: float, v0: float, width: float, rows: int, mounting: Mounting) -> None:
         """One array: `rows` tables of one width above each other."""
         pitch = TABLE_PITCH_M if mounting == "ground" else TABLE_DEPTH_M + 1.0
         columns = int(width / MODULE_WIDTH_M)
@@ -184,7 +183,7 @@ class _Plan:
         area = sum(table.area for table in tables)
         self.arrays.append(ArrayShape(
             f"{self.site_id}-A{len(self.arrays) + 1:02d}", outline, tables, round(area * KWP_PER_M2, 1),
-            "roof" if mounting == "roof" else "ground",
+            mounting,
         ))
 
     def street(self) -> None:

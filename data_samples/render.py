@@ -131,7 +131,12 @@ def _check(layouts: Sequence[SiteLayout], states: Sequence[SceneState]) -> None:
     zones = {layout.utm_epsg for layout in layouts}
     if len(zones) > 1:
         raise InvalidInputError(f"sites in UTM zones {sorted(zones)} in one scene: render one scene per zone")
-    for state in states:
+    for layout, state in zip(layouts, states, strict=True):
+        known = {slot.slot_id for slot in layout.slots} | {array.array_id for array in layout.arrays}
+        known |= {yard.yard_id for yard in layout.yards}
+        strange = sorted({*state.occupied, *state.stock_cover, *state.arrays} - known)
+        if strange:
+            raise InvalidInputError(f"{layout.site_id} has no {', '.join(strange[:3])}: take ids from its layout")
         if state.acquired_at.tzinfo is None:
             raise InvalidInputError(f"acquisition time {state.acquired_at} has no time zone: give it in UTC")
         if not 0.05 <= state.gsd_m <= 2.0:

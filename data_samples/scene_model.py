@@ -19,6 +19,8 @@ SlotKind = Literal["parking_bay", "yard_bay"]
 GoodsKind = Literal["container", "pallets", "crates", "coils", "big_bags", "timber", "pipes", "vehicle"]
 VehicleKind = Literal["car", "van", "minibus", "lorry", "articulated", "flatbed", "bus"]
 VehicleLabel = Literal["car", "heavy"]
+Surface = Literal["asphalt", "concrete", "gravel"]
+Mounting = Literal["ground", "roof"]
 RoofKind = Literal["metal_gable", "flat", "sawtooth"]
 
 GOODS_KINDS: tuple[GoodsKind, ...] = (
@@ -82,7 +84,7 @@ class YardShape:
 
     yard_id: str
     polygon: Polygon
-    surface: Literal["asphalt", "concrete", "gravel"]
+    surface: Surface
     places: tuple[Polygon, ...] = ()
     goods: GoodsKind = "pallets"
 
@@ -110,7 +112,7 @@ class ArrayShape:
     polygon: Polygon
     tables: tuple[Polygon, ...]
     kwp: float
-    mounting: Literal["ground", "roof"]
+    mounting: Mounting
 
 
 @dataclass(frozen=True, slots=True)

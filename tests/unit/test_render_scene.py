@@ -179,7 +179,9 @@ def test_the_file_is_a_small_cog_that_describes_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("state", "message"), [
-    (replace(QUIET, gsd_m=5.0), "pixel size"), (replace(QUIET, acquired_at=datetime(2025, 1, 1)), "time zone"),
+    (replace(QUIET, gsd_m=5.0), "pixel size"),
+    (replace(QUIET, occupied={"F1-B99": "container"}), "F1 has no F1-B99"),
+    (replace(QUIET, acquired_at=datetime(2025, 1, 1)), "time zone"),
 ])
 def test_impossible_states_are_refused(state: SceneState, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
