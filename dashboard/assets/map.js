@@ -1,0 +1,134 @@
+/* Markers of the map, the graticule behind them, and the way from a marker to its page. No outside tiles are used. */
+window.collateral = Object.assign({}, window.collateral, (function () {
+  'use strict';
+  const BADNESS = {A: 0, B: 1, C: 2, D: 3, E: 4, U: 5};
+  const counted = new WeakMap();
+
+  /* Sites per grade below each cluster, worked out once per cluster. */
+  function gradesOf(index, id) {
+    let known = counted.get(index);
+    if (!known) { known = new Map(); counted.set(index, known); }
+    let sums = known.get(id);
+    if (sums) { return sums; }
+    sums = {A: 0, B: 0, C: 0, D: 0, E: 0, U: 0};
+    for (const child of index.getChildren(id)) {
+      if (child.properties.cluster) {
+        const below = gradesOf(index, child.properties.cluster_id);
+        for (const grade in below) { sums[grade] += below[grade]; }
+      } else {
+        sums[child.properties.g] += 1;
+      }
+    }
+    known.set(id, sums);
+    return sums;
+  }
+
+  const COLOURS = {A: '#1b6ca8', B: '#8cc3e0', C: '#f2d36b', D: '#ea8a3a', E: '#b2182b', U: '#6b7280'};
+
+  function ring(sums, total) {
+    let turned = 0;
+    const stops = [];
+    for (const grade of ['E', 'D', 'C', 'B', 'A', 'U']) {
+      if (!sums[grade]) { continue; }
+      const end = turned + 360 * sums[grade] / total;
+      stops.push(COLOURS[grade] + ' ' + turned + 'deg ' + end + 'deg');
+      turned = end;
+    }
+    return 'conic-gradient(' + stops.join(',') + ')';
+  }
+
+  function escaped(text) {
+    const box = document.createElement('span');
+    box.textContent = text;
+    return box.innerHTML;
+  }
+
+  function siteMarker(feature, latlng, context) {
+    const p = feature.properties, words = context.hideout || {};
+    graticule(context.map);
+    const name = (words.locale === 'en' ? p.e || p.n : p.n || p.e) || p.id;
+    const score = p.v === null ? words.unknown : p.v.toFixed(1);
+    const icon = L.divIcon({
+      className: 'pin pin-' + p.g + (p.a ? ' pin-alert' : ''), html: '<span>' + p.g + '</span>', iconSize: [26, 26],
+    });
+    const marker = L.marker(latlng, {
+      icon: icon, title: '', alt: p.g + ' ' + name, keyboard: true, zIndexOffset: 100 * BADNESS[p.g] + (p.a ? 1000 : 0),
+    });
+    marker.bindTooltip(
+      '<b>' + escaped(name) + '</b><br>' + escaped((words.kinds || {})[p.k] || p.k) + ' · ' + escaped(p.id) +
+      '<br><b>' + p.g + '</b> ' + escaped(String(score)), {direction: 'top', offset: [0, -12]});
+    return marker;
+  }
+
+  function clusterMarker(feature, latlng, index, context) {
+    const p = feature.properties;
+    if (context && context.map) { graticule(context.map); }
+    const sums = gradesOf(index, p.cluster_id);
+    const size = p.point_count < 100 ? 40 : p.point_count < 10000 ? 48 : 56;
+    const icon = L.divIcon({
+      className: 'cluster', iconSize: [size, size],
+      html: '<div class="cluster-ring" style="background:' + ring(sums, p.point_count) + '"><span>' +
+        p.point_count_abbreviated + '</span></div>',
+    });
+    const text = Object.keys(sums).filter(grade => sums[grade]).map(grade => grade + ' ' + sums[grade]).join(' · ');
+    const marker = L.marker(latlng, {icon: icon, alt: String(p.point_count), keyboard: true});
+    marker.bindTooltip(text, {direction: 'top', offset: [0, -size / 2]});
+    return marker;
+  }
+
+  /* Lines of longitude and latitude with their degrees: the plain background. */
+  const STEPS = [30, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
+
+  function degrees(value, positive, negative, step) {
+    const digits = step >= 1 ? 0 : Math.ceil(-Math.log10(step));
+    return Math.abs(value).toFixed(digits) + '°' + (value > 0 ? positive : value < 0 ? negative : '');
+  }
+
+  function graticule(map) {
+    if (!map || map._graticule) { return; }
+    const group = L.layerGroup().addTo(map);
+    map._graticule = group;
+    const style = {color: '#9aa7b5', weight: 1, opacity: 0.45, interactive: false};
+    const label = (latlng, text, className) => L.marker(latlng, {
+      interactive: false, keyboard: false, icon: L.divIcon({className: 'degree ' + className, html: text, iconSize: [60, 14]}),
+    });
+    const draw = () => {
+      group.clearLayers();
+      const box = map.getBounds();
+      const wide = box.getEast() - box.getWest();
+      const step = STEPS.find(one => wide / one >= 5) || STEPS[STEPS.length - 1];
+      for (let lon = Math.ceil(box.getWest() / step) * step; lon <= box.getEast(); lon += step) {
+        group.addLayer(L.polyline([[box.getSouth(), lon], [box.getNorth(), lon]], style));
+        group.addLayer(label([box.getNorth(), lon], degrees(lon, 'E', 'W', step), 'degree-lon'));
+      }
+      for (let lat = Math.ceil(Math.max(-84, box.getSouth()) / step) * step; lat <= Math.min(84, box.getNorth()); lat += step) {
+        group.addLayer(L.polyline([[lat, box.getWest()], [lat, box.getEast()]], style));
+        group.addLayer(label([lat, box.getEast()], degrees(lat, 'N', 'S', step), 'degree-lat'));
+      }
+    };
+    map.on('moveend', draw);
+    draw();
+  }
+
+  return {siteMarker: siteMarker, clusterMarker: clusterMarker};
+})());
+
+window.dash_clientside = Object.assign({}, window.dash_clientside, {
+  collateral: {
+    openSite: function (feature) {
+      const p = feature && feature.properties;
+      return p && !p.cluster && p.id ? '/site/' + encodeURIComponent(p.id) : window.dash_clientside.no_update;
+    },
+  },
+});
+
+/* A session that ended shows the sign-in page instead of a page that no longer answers. */
+(function () {
+  const fetched = window.fetch;
+  window.fetch = function () {
+    return fetched.apply(this, arguments).then(function (answer) {
+      if (answer.status === 401) { window.location.reload(); }
+      return answer;
+    });
+  };
+})();

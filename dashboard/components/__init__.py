@@ -1,0 +1,1 @@
+"""Parts of pages: from values of the model to components."""

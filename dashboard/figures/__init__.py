@@ -1,0 +1,1 @@
+"""Figures: from values of the model to plotly, without a look at the database."""
