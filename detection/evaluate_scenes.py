@@ -22,6 +22,7 @@ from shapely.geometry import box
 from collateral.errors import InvalidInputError
 from collateral.progress import progress
 from detection.arrays import Floats, floats
+from detection.dataset import Picture
 from detection.infer import HEAVY_M, Box, PanelSegmenter, SlotClassifier, VehicleDetector, rectify
 from detection.metrics import Counted, match, undecided, wilson
 from detection.weightfile import default_path
@@ -67,6 +68,14 @@ class TrueScene:
     name: str
     facts: RasterFacts
     truth: Mapping[str, Any]
+    _pictures: dict[float, tuple[GridSpec, Picture]] = field(default_factory=dict)
+
+    def picture(self, gsd_m: float) -> tuple[GridSpec, Picture]:
+        """The whole scene warped once onto a grid of that pixel, and the grid."""
+        if gsd_m not in self._pictures:
+            grid = self.grid(gsd_m)
+            self._pictures[gsd_m] = grid, read_pixels(self.facts, grid).rgb
+        return self._pictures[gsd_m]
 
     def grid(self, gsd_m: float) -> GridSpec:
         """The whole scene on a grid of that pixel."""
@@ -168,7 +177,7 @@ def read_truth(path: Path) -> TrueScene:
 
 def count_vehicles(scene: TrueScene, detector: VehicleDetector, tally: VehicleTally) -> None:
     """Detect, match at IoU 0.3 and add to the tally. Vehicles mostly hidden or cut off are ignored regions."""
-    grid = scene.grid(detector.gsd_m)
+    grid, image = scene.picture(detector.gsd_m)
     frame = (grid.size.width, grid.size.height)
     rows = [(v, _bounds(scene.ring(v["polygon"], grid))) for v in scene.truth["vehicles"]]
     rows = [(v, b) for v, b in rows if b[2] > 0 and b[3] > 0 and b[0] < frame[0] and b[1] < frame[1]]
@@ -176,7 +185,7 @@ def count_vehicles(scene: TrueScene, detector: VehicleDetector, tally: VehicleTa
     hidden = floats([b for v, b in rows if v["visible_fraction"] < _VISIBLE]).reshape(-1, 4)
     labels = floats([b for _, b in clear]).reshape(-1, 4)
     true_m = floats([v["length_m"] for v, _ in clear])
-    found = detector.detect(read_pixels(scene.facts, grid).rgb)
+    found = detector.detect(image)
     counted, taken = _counted(found, labels, hidden)
     tally.every += counted
     tally.by_gsd[f"{scene.facts.gsd_m:.2f}"] += counted
@@ -201,8 +210,8 @@ def _counted(found: Sequence[Box], labels: Floats, hidden: Floats) -> tuple[Coun
 
 def panel_areas(scene: TrueScene, segmenter: PanelSegmenter) -> tuple[float, float]:
     """Panel area found and true, square metres of the ground plane."""
-    grid = scene.grid(segmenter.gsd_m)
-    found = segmenter.segment(read_pixels(scene.facts, grid).rgb) >= segmenter.threshold
+    grid, image = scene.picture(segmenter.gsd_m)
+    found = segmenter.segment(image) >= segmenter.threshold
     return float(found.sum()) * grid.gsd_m**2, float(sum(panel["area_m2"] for panel in scene.truth["panels"]))
 
 
@@ -211,8 +220,7 @@ def judge_slots(scene: TrueScene, classifier: SlotClassifier, tally: SlotTally) 
     slots = {k: s for k, s in scene.truth["slots"].items() if s["visible_fraction"] >= _SLOT_VISIBLE}
     if not slots:
         return
-    grid = scene.grid(classifier.gsd_m)
-    image = read_pixels(scene.facts, grid).rgb
+    grid, image = scene.picture(classifier.gsd_m)
     rings = [scene.ring(slot["polygon"], grid) for slot in slots.values()]
     chips = np.stack([rectify(image, [(float(x), float(y)) for x, y in ring]) for ring in rings])
     low, high = (float(str(classifier.card.config.get(key, 0.5))) for key in ("unknown_above", "unknown_below"))
