@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
@@ -32,7 +33,7 @@ class Parsed:
     file: RawFile
     records: Sequence[Record] = field(default_factory=tuple)
 
-    @property
+    @cached_property
     def named(self) -> frozenset[str]:
         """Ids that stand in the file, also of rows with mistakes: a mistake elsewhere in a row makes no second problem."""
         return frozenset(row.cells.get(self.file.spec.key[0], "") for row in self.file.rows)

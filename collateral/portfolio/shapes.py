@@ -74,7 +74,7 @@ def check_polygon(shape: Polygon, limits: AreaLimits) -> None:
         raise BadValueError("has coordinates that are not finite", "Correct the polygon.")
     if lon_min < -180 or lon_max > 180 or lat_min < -90 or lat_max > 90:
         swapped = -90 <= lon_min <= lon_max <= 90 and -180 <= lat_min <= lat_max <= 180
-        hint = "Longitude comes first: they seem to be swapped." if swapped else "They seem to be metres of a map projection."
+        hint = "Longitude comes first: they seem to be swapped." if swapped else "They seem to be metres of a projection."
         raise BadValueError(
             f"has coordinates up to {max(map(abs, shape.bounds)):g}, which are no longitude and latitude",
             f"Give degrees, longitude first. {hint}",
