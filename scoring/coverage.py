@@ -19,6 +19,8 @@ from scoring.rules import Finding, Sample
 
 _SEEN_SHARE = 0.8
 """At least this share of a lot's slots must have been judged."""
+_UNDECIDED = 0.15
+"""A classifier whose probabilities lie further than this from 0 and 1 on average verifies nothing."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ def _by_slots(context: SiteContext, asset: Asset) -> _Part | None:
             amount += recent[0].value * slot.capacity
             capacity += slot.capacity
     if not slots or capacity <= 0 or len(held) < _SEEN_SHARE * len(slots) or asset.quantity <= 0:
+        return None
+    if sum(min(item.value, 1.0 - item.value) for item in held) > _UNDECIDED * len(held):
         return None
     total = sum(slot.capacity for slot in slots)
     return "slots", min(1.0, amount * total / capacity / asset.quantity), held

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from statistics import fmean
@@ -26,7 +26,7 @@ class Normal(StrEnum):
 
     OWN_PAST = "own past"
     ONE = "one"
-    PLEDGED = "pledged panel area"
+    PLEDGED = "own past, at least what is pledged"
 
 
 class Cadence(StrEnum):
@@ -121,6 +121,8 @@ class Assessment:
     """Observation id and revision of the evidence."""
 
 
+LEAST_PLEDGED = 0.8
+"""A detector may see this much less than what is pledged before the pledge itself becomes the normal."""
 _Z16 = (
     -1.862731867421651, -1.3180108973035367, -1.009990169249582, -0.7764217611479276, -0.579132162255556,
     -0.40225006532172525, -0.2372021093287877, -0.0784124127331122, 0.0784124127331122, 0.2372021093287877,
@@ -230,16 +232,26 @@ def _scene(row: Indicator, policy: IndicatorPolicy, context: SiteContext) -> dic
     since = context.at - timedelta(days=policy.slots * policy.slot_days)
     groups: dict[str, list[SlotState]] = {}
     for subject in _subjects(row, context):
+        ratios = context.scene_ratios(row.quantity, subject, policy.baseline, since, row.by_class)
         if row.normal is Normal.PLEDGED:
-            series = context.series(row.quantity, subject)
-            held = [] if series is None else series.between(since, context.at)
-            reference = context.site.panel_area_m2 or 0.0
-            compared = [against(d, reference) for d in held if d.quality is not Quality.BAD]
-            ratios = [found for found in compared if found is not None]
-        else:
-            ratios = context.scene_ratios(row.quantity, subject, policy.baseline, since, row.by_class)
+            ratios = _against_pledge(context, row.quantity, subject, since, ratios)
         groups[subject] = _slots([(found, _state(0.0, row, policy, found)) for found in ratios], policy, context)
     return groups
+
+
+def _against_pledge(
+    context: SiteContext, quantity: str, subject: str, since: datetime, ratios: Sequence[Ratio]
+) -> list[Ratio]:
+    """Ratios to the own past, or to most of the pledged area where the past shows less or there is none."""
+    least = LEAST_PLEDGED * (context.site.panel_area_m2 or 0.0)
+    own = {part.datum.observation_id: part for part in ratios}
+    found = []
+    for held in context.scenes(quantity, subject, since):
+        part = own.get(held.observation_id)
+        trusted = part is not None and part.baseline is not None and part.baseline.median >= least
+        chosen = part if trusted else against(held, least)
+        found += [chosen] if chosen is not None else []
+    return found
 
 
 def _slots(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from statistics import fmean, median
 
-from collateral.domain import SiteKind, SubjectKind
+from collateral.domain import Quality, SiteKind, SubjectKind
 from scoring.context import Ratio, SiteContext
 from scoring.evidence import Datum
 from scoring.indicators import INDICATORS, Pair, pairs_of_sides
@@ -106,7 +106,7 @@ class _Activity:
 
 
 def _activities(context: SiteContext, count: int) -> list[_Activity]:
-    """The last `count` working days on which at least one inside witness spoke, oldest first."""
+    """The last `count` open days on which at least one inside witness spoke beyond doubt, oldest first."""
     energy, running = context.policy.indicators["energy"], context.policy.indicators["running_hours"]
     site = f"site:{context.site.site_id}"
     subjects = context.evidence.subjects("running_hours_per_day")
@@ -115,8 +115,13 @@ def _activities(context: SiteContext, count: int) -> list[_Activity]:
         day_class = context.calendar.day_class(day)
         used = context.ratio_on("energy_kwh_per_day", site, energy.baseline, day, day_class)
         ran = [context.ratio_on("running_hours_per_day", one, running.baseline, day, day_class) for one in subjects]
-        found.append(_Activity(day, used, tuple(part for part in ran if part is not None)))
+        found.append(_Activity(day, _sure(used), tuple(part for part in map(_sure, ran) if part is not None)))
     return [one for one in reversed(found) if one.shares]
+
+
+def _sure(compared: Ratio | None) -> Ratio | None:
+    """Only data of good quality prove a stop or a decline: a frozen register shows no growth either."""
+    return compared if compared is not None and compared.datum.quality is Quality.GOOD else None
 
 
 def _activity_decline(context: SiteContext, policy: RulePolicy, open_since: Mapping[str, datetime]) -> list[Finding]:
@@ -244,7 +249,7 @@ def _communication_loss(context: SiteContext, policy: RulePolicy, open_since: Ma
 def _sources_disagree(context: SiteContext, policy: RulePolicy, open_since: Mapping[str, datetime]) -> list[Finding]:
     """Gap between the two sides' ratios to normal beyond what their noise explains, picture by picture."""
     row = next(one for one in INDICATORS if one.key == "agreement")
-    pairs = pairs_of_sides(row, context, since_days=45.0)[-policy.window :]
+    pairs = [pair for pair in pairs_of_sides(row, context, since_days=45.0) if not _frozen(context, pair)][-policy.window :]
     samples = [
         Sample(
             pair.above.datum.valid_from,
@@ -255,6 +260,12 @@ def _sources_disagree(context: SiteContext, policy: RulePolicy, open_since: Mapp
         for pair in pairs
     ]
     return _site(context, samples)
+
+
+def _frozen(context: SiteContext, pair: Pair) -> bool:
+    """A frozen sensor has an alert of its own and tells nothing to disagree with."""
+    hours = _value_on(context, "frozen_hours", pair.inside.datum.day)
+    return hours is not None and hours >= context.policy.rules["sensor_frozen"].raise_at
 
 
 def _both_sides(pair: Pair, context: SiteContext) -> dict[str, object]:

@@ -53,6 +53,15 @@ def test_tags_stand_in_for_pictures_that_are_old_or_incomplete() -> None:
         assert (part.basis, part.share) == ("tags", 0.6)
 
 
+def test_a_classifier_that_cannot_decide_verifies_nothing() -> None:
+    diary = Diary()
+    for number in range(20):
+        diary.picture("slot_occupied", DAY - timedelta(days=3), 0.45, 0.0, slot=f"B{number}")
+    diary.day("tags_present_share", DAY - timedelta(days=1), 0.95)
+    (part,) = verified(diary, make_asset("A1"))
+    assert (part.basis, part.share, part.most) == ("tags", 0.95, 0.95)
+
+
 def test_scales_stand_in_for_tags() -> None:
     diary = Diary()
     diary.day("stock_weight_kg", DAY - timedelta(days=1), 70_000.0)
