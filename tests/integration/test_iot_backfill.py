@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
+from collateral.cli import main
 from collateral.db.pool import Pool, Role
 from collateral.errors import InvalidInputError
 from iot.backfill import backfill
@@ -64,3 +66,25 @@ def test_unknown_device_stores_nothing_and_says_what_to_do(database: str, tmp_pa
     (folder / "telemetry/S1.npz").write_bytes(b"PK nonsense")
     with Pool(database, Role.INGEST, size=1) as pool, pytest.raises(InvalidInputError, match="not a recording"):
         backfill(pool, folder)
+
+
+def test_commands_from_files_to_figures(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
+    monkeypatch.setenv("COLLATERAL_RUNTIME", str(tmp_path))
+
+    def said(*words: str) -> dict[str, object]:
+        assert main([*words, "--json"]) == 0
+        found = orjson.loads(capsys.readouterr().out)
+        assert isinstance(found, dict)
+        return found
+
+    loaded = said("backfill", str(recording(tmp_path)))
+    assert (loaded["stored"], loaded["files"], loaded["refused"]) == (500, 1, 0)
+    observed = said("observe")
+    assert observed["sites"] == 1 and observed["rollups"] == 250 + 11
+    assert said("observe")["rollups"] == 0
+    assert said("ingest", "--stats")["points"] == 0
+    assert main(["backfill", str(tmp_path / "nowhere"), "--json"]) == 1
+    assert main(["replay", str(tmp_path / "x.csv"), "--map", "a=b", "--site", "S", "--device", "d"]) == 1
