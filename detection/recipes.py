@@ -160,9 +160,9 @@ RECIPES: Mapping[str, Recipe] = {
     "vehicles-real": Recipe("vehicles from photographs alone", Schedule(steps=1300), _vehicles_real),
     "vehicles": Recipe(
         "vehicles-real continued with rendered scenes mixed in",
-        Schedule(steps=700, rate=6e-4, backbone_rate=0.5),
+        Schedule(steps=500, rate=6e-4, backbone_rate=0.5, warmup=50),
         _vehicles,
     ),
-    "panels": Recipe("solar panels from chips and drawn panels", Schedule(steps=700, batch=16, rate=1.2e-3), _panels),
-    "slots": Recipe("occupied or empty slots", Schedule(steps=300, batch=48, rate=1e-3, backbone_rate=0.5), _slots),
+    "panels": Recipe("solar panels from chips and drawn panels", Schedule(steps=460, batch=16, rate=1.2e-3), _panels),
+    "slots": Recipe("occupied or empty slots", Schedule(steps=200, batch=48, rate=1e-3, backbone_rate=0.5, warmup=30), _slots),
 }

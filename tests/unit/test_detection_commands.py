@@ -13,7 +13,9 @@ import pytest
 
 from collateral.errors import InvalidInputError, UsageError
 from collateral.settings import Settings
-from data_samples.boxes_folder import write_boxes_folder, write_slots_folder
+from data_samples.boxes_folder import random_state, write_boxes_folder, write_slots_folder
+from data_samples.layout import make_layout
+from data_samples.render import render_scene
 from detection.commands import COMMANDS
 from detection.weightfile import default_path, read_card
 
@@ -67,6 +69,20 @@ def test_panel_figures(tmp_path: Path) -> None:
     (tmp_path / "index.csv").write_text("name,split,gsd_m,label\na,val,0.25,0\n")
     assert {"n", "iou", "f1", "area_error"} <= set(_run("evaluate panels", "--data", str(tmp_path)))
     assert {"n", "precision", "recall", "f1", "ece"} <= set(_run("evaluate solar-chips", "--data", str(tmp_path)))
+
+
+def test_scene_figures(tmp_path: Path) -> None:
+    for number, kind in enumerate(("warehouse", "solar")):
+        layout = make_layout(f"T{number}", kind, 113.0, 31.0, 5)  # type: ignore[arg-type]
+        render_scene([layout], [random_state(layout, 0.3, 6)], tmp_path / f"{kind}.tif")
+    figures = _run("evaluate scenes", "--truth", str(tmp_path))
+    keys = "count_error heavy_f1 length_error_m panel_area_error slot_accuracy stock_cover_error change f1_iou30_real_only"
+    assert set(keys.split()) <= set(figures) and figures["scenes"] == 2
+    assert isinstance(figures["f1_iou30"], float) and figures["f1_iou30"] > 0.6
+    assert isinstance(figures["panel_area_error"], float) and figures["panel_area_error"] < 0.4
+    assert isinstance(figures["slot_accuracy"], float) and figures["slot_accuracy"] > 0.8
+    with pytest.raises(InvalidInputError, match="no NAME"):
+        _run("evaluate scenes", "--truth", str(default_path("vehicles").parent))
 
 
 def test_models_commands() -> None:
