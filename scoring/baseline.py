@@ -9,7 +9,7 @@ doi:10.1080/01621459.1993.10476408); fewer than about ten values make the spread
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
@@ -60,12 +60,22 @@ def window(at: datetime, frozen_at: datetime | None, policy: BaselinePolicy) -> 
     return anchor - timedelta(days=policy.from_days), anchor - timedelta(days=policy.until_days)
 
 
+def values_by_class(past: Iterable[Datum], calendar: SiteCalendar) -> dict[DayClass, list[float]]:
+    """Good and doubtful values of a daily quantity by class of day."""
+    found: dict[DayClass, list[float]] = {}
+    for item in past:
+        if item.quality is not Quality.BAD:
+            found.setdefault(calendar.day_class(item.day), []).append(item.value)
+    return found
+
+
 def daily_baseline(
-    past: Iterable[Datum], policy: BaselinePolicy, calendar: SiteCalendar, day_class: DayClass | None
+    values: Mapping[DayClass, Sequence[float]], policy: BaselinePolicy, day_class: DayClass | None
 ) -> Baseline | None:
-    """Normal of a daily quantity on days of one class, None for all days alike; bad data are left out."""
-    good = (d for d in past if d.quality is not Quality.BAD)
-    return baseline_of([d.value for d in good if day_class is None or calendar.day_class(d.day) is day_class], policy)
+    """Normal of a daily quantity on days of one class, None for all days alike."""
+    if day_class is not None:
+        return baseline_of(values.get(day_class, ()), policy)
+    return baseline_of([value for part in values.values() for value in part], policy)
 
 
 def scene_baseline(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from collateral.domain import Asset, Device, Quality, Site, Slot
-from scoring.baseline import Baseline, daily_baseline, past_of, scene_baseline
+from scoring.baseline import Baseline, daily_baseline, past_of, scene_baseline, values_by_class
 from scoring.calendar import DayClass, SiteCalendar
 from scoring.evidence import Datum, Evidence, Series
 from scoring.policy import BaselinePolicy, Policy
@@ -36,7 +36,7 @@ class Ratio:
 
 @dataclass
 class SiteContext:
-    """What is known of a site at `at`. Treated as read-only; the two dictionaries only remember what was worked out."""
+    """What is known of a site at `at`. Treated as read-only; the dictionaries only remember what was worked out."""
 
     site: Site
     policy: Policy
@@ -52,6 +52,7 @@ class SiteContext:
     """All assets of the portfolio, for pledges made twice."""
     _days: dict[tuple[str, str, DayClass | None, str], Baseline | None] = field(default_factory=dict)
     _past: dict[tuple[str, str, float], list[Datum]] = field(default_factory=dict)
+    _values: dict[tuple[str, str, float], dict[DayClass, list[float]]] = field(default_factory=dict)
 
     @property
     def last_due(self) -> date:
@@ -76,8 +77,10 @@ class SiteContext:
         """Normal of a daily quantity; `day_class` None compares all days alike."""
         key = (quantity, subject, day_class, f"{policy.from_days}:{policy.until_days}")
         if key not in self._days:
-            past = self.past(quantity, subject, policy)
-            self._days[key] = daily_baseline(past, policy, self.calendar, day_class)
+            place = (quantity, subject, policy.until_days)
+            if place not in self._values:
+                self._values[place] = values_by_class(self.past(quantity, subject, policy), self.calendar)
+            self._days[key] = daily_baseline(self._values[place], policy, day_class)
         return self._days[key]
 
     def open_class(self, quantity: str, subject: str, policy: BaselinePolicy, day: date) -> bool:

@@ -151,6 +151,8 @@ def expected_shortfall(curve: Curve, value: float, lower: float, upper: float) -
         value: best estimate.
         lower, upper: 95 % interval around it.
     """
+    if lower >= curve[-1][0]:
+        return Shortfall(curve[-1][1], curve[-1][1], curve[-1][1])
     below, above = (value - lower) / _Z95, (upper - value) / _Z95
     mean = fmean(shortfall_at(curve, max(0.0, value + z * (above if z > 0 else below))) for z in _Z16)
     ends = (shortfall_at(curve, max(0.0, lower)), shortfall_at(curve, upper))

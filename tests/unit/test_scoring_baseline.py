@@ -9,7 +9,7 @@ import pytest
 
 from collateral.domain import Observation, Quality, SiteKind
 from collateral.errors import InvalidInputError
-from scoring.baseline import Baseline, baseline_of, daily_baseline, scene_baseline, window
+from scoring.baseline import Baseline, baseline_of, daily_baseline, scene_baseline, values_by_class, window
 from scoring.calendar import DayClass, SiteCalendar
 from scoring.evidence import Datum, Evidence, datum, gsd_class
 from scoring.policy import BaselinePolicy, load_policy, parse_policy
@@ -90,9 +90,9 @@ def test_working_days_saturdays_and_holidays_are_kept_apart() -> None:
     for day in days(date(2026, 1, 1), DAY):
         usual = {DayClass.WORKING: 100.0, DayClass.SATURDAY: 60.0}.get(CALENDAR.day_class(day), 5.0)
         diary.day("energy_kwh_per_day", day, usual)
-    past = data(diary.rows)
+    past = values_by_class(data(diary.rows), CALENDAR)
     for day_class, expected in ((DayClass.WORKING, 100.0), (DayClass.SATURDAY, 60.0), (DayClass.SUNDAY, 5.0)):
-        found = daily_baseline(past, TEN, CALENDAR, day_class)
+        found = daily_baseline(past, TEN, day_class)
         assert found is not None and found.median == expected
 
 
@@ -100,7 +100,7 @@ def test_bad_data_make_no_normal() -> None:
     diary = Diary()
     for day in days(date(2026, 7, 1), DAY):
         diary.day("energy_kwh_per_day", day, 7.0, quality=Quality.BAD)
-    assert daily_baseline(data(diary.rows), TEN, CALENDAR, DayClass.WORKING) is None
+    assert daily_baseline(values_by_class(data(diary.rows), CALENDAR), TEN, DayClass.WORKING) is None
 
 
 def test_the_window_ends_before_now_and_stands_still_during_an_alert() -> None:
