@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import psycopg2
@@ -44,10 +45,10 @@ INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-class Dashboard(Dash):  # type: ignore[misc]
+class Dashboard(Dash):
     """Dash whose page carries the language of the person who asks for it."""
 
-    def interpolate_index(self, **parts: str) -> str:
+    def interpolate_index(self, **parts: Any) -> str:  # type: ignore[override]
         """The index page with `lang` and title in the session's language."""
         signed_in = has_request_context() and current_user.is_authenticated
         locale = auth.viewer().locale if signed_in else DEFAULT_LOCALE
@@ -70,8 +71,9 @@ def create_app(settings: Settings, queries: Queries, policy: Policy | None = Non
     auth.install(server, queries, settings)
     routes.install(server, queries, settings)
     app = Dashboard(
-        "dashboard", server=server, assets_folder=str(here / "assets"), use_pages=False, pages_folder="",
-        suppress_callback_exceptions=True, serve_locally=True, update_title=None, title="Collateral Watch",
+        "dashboard", server=server,  # type: ignore[arg-type]  # annotated narrower than documented
+        assets_folder=str(here / "assets"), use_pages=False, pages_folder="",
+        suppress_callback_exceptions=True, serve_locally=True, update_title="", title="Collateral Watch",
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}], enable_mcp=False,
         assets_ignore="favicon.svg",
     )

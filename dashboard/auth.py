@@ -10,6 +10,7 @@ import hmac
 import logging
 import os
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -96,7 +97,9 @@ def secret_key(settings: Settings) -> str:
         _create_private(path, secrets.token_hex(32))
         return path.read_text().strip()
     except OSError as error:
-        raise ServiceError(f"{path} cannot be used ({error}); set COLLATERAL_SECRET_KEY or make the folder writable.") from error
+        raise ServiceError(
+            f"{path} cannot be used ({error}); set COLLATERAL_SECRET_KEY or make the folder writable."
+        ) from error
 
 
 def _create_private(path: Path, content: str) -> None:
@@ -158,7 +161,7 @@ def _require_sign_in() -> AnyResponse | None:
     return Response("sign in", 401, mimetype="text/plain")
 
 
-def _login(queries: Queries):  # type: ignore[no-untyped-def]
+def _login(queries: Queries) -> Callable[[], AnyResponse | str | tuple[str, int]]:
     def login() -> AnyResponse | str | tuple[str, int]:
         target = local_path(request.values.get("next"))
         if request.method == "GET":
@@ -174,7 +177,7 @@ def _login(queries: Queries):  # type: ignore[no-untyped-def]
 
 
 def _sign_in(queries: Queries, username: str, password: str) -> str | None:
-    """None when it worked, else the key of the message. A locked account is not told apart by whether the password was right."""
+    """None when it worked, else the key of the message. While locked, even the right password is not looked at."""
     kept = queries.credential(username)
     locked = kept is not None and kept.locked_until is not None and kept.locked_until > datetime.now(UTC)
     right = verify_password(password, None if kept is None or locked else kept.password_hash)

@@ -117,9 +117,7 @@ class Queries:
             kept = credentials.credential(connection, username)
             if kept is None:
                 return None
-            row = fetch_dicts(
-                connection, "SELECT username, display_name, role, branch, locale FROM app_user WHERE username = %s", (username,)
-            )[0]
+            row = _rows(connection, ", ".join(reference.USER.columns), "app_user", "username", username)[0]
         return Account(User(**row), sha256(kept.password_hash.encode()).hexdigest()[:24])
 
     def credential(self, username: str) -> credentials.Credential | None:
@@ -280,7 +278,8 @@ def _history(connection: Connection, site_id: str, since: datetime) -> list[Hist
 
 def _observation(row: Mapping[str, Any]) -> Observation:
     kinds = {
-        "subject_kind": SubjectKind(row["subject_kind"]), "source": Source(row["source"]), "quality": Quality(row["quality"]),
+        "subject_kind": SubjectKind(row["subject_kind"]), "source": Source(row["source"]),
+        "quality": Quality(row["quality"]),
     }
     return Observation(**{**row, **kinds})
 

@@ -49,7 +49,7 @@ def _cached(body: bytes, kind: str) -> Response:
     answer.set_etag(sha256(body).hexdigest()[:32])
     answer.headers["Cache-Control"] = "private, no-cache"
     answer.make_conditional(request)
-    if answer.status_code == 200 and len(body) > _COMPRESSED_FROM and "gzip" in request.accept_encodings:
+    if answer.status_code == 200 and len(body) > _COMPRESSED_FROM and request.accept_encodings.quality("gzip") > 0:
         answer.set_data(gzip.compress(body, 4))
         answer.headers["Content-Encoding"] = "gzip"
         answer.headers["Vary"] = "Accept-Encoding"

@@ -45,7 +45,7 @@ window.collateral = Object.assign({}, window.collateral, (function () {
 
   function siteMarker(feature, latlng, context) {
     const p = feature.properties, words = context.hideout || {};
-    graticule(context.map);
+    graticule(context.map, words.locale);
     const name = (words.locale === 'en' ? p.e || p.n : p.n || p.e) || p.id;
     const score = p.v === null ? words.unknown : p.v.toFixed(1);
     const icon = L.divIcon({
@@ -62,7 +62,7 @@ window.collateral = Object.assign({}, window.collateral, (function () {
 
   function clusterMarker(feature, latlng, index, context) {
     const p = feature.properties;
-    if (context && context.map) { graticule(context.map); }
+    graticule(context.map, (context.hideout || {}).locale);
     const sums = gradesOf(index, p.cluster_id);
     const size = p.point_count < 100 ? 40 : p.point_count < 10000 ? 48 : 56;
     const icon = L.divIcon({
@@ -84,7 +84,7 @@ window.collateral = Object.assign({}, window.collateral, (function () {
     return Math.abs(value).toFixed(digits) + '°' + (value > 0 ? positive : value < 0 ? negative : '');
   }
 
-  function graticule(map) {
+  function graticule(map, locale) {
     if (!map || map._graticule) { return; }
     const group = L.layerGroup().addTo(map);
     map._graticule = group;
@@ -106,8 +106,21 @@ window.collateral = Object.assign({}, window.collateral, (function () {
         group.addLayer(label([lat, box.getEast()], degrees(lat, 'N', 'S', step), 'degree-lat'));
       }
     };
-    map.on('moveend', draw);
+    const places = L.layerGroup().addTo(map);
+    const name = () => {
+      places.clearLayers();
+      const box = map.getBounds().pad(0.05), rank = map.getZoom() >= 7 ? 2 : 1;
+      (window.collateralPlaces || []).forEach(function (place) {
+        if (place[4] > rank || !box.contains([place[1], place[0]])) { return; }
+        places.addLayer(L.marker([place[1], place[0]], {
+          interactive: false, keyboard: false, zIndexOffset: -5000,
+          icon: L.divIcon({className: 'place', html: '<i></i>' + escaped(locale === 'en' ? place[3] : place[2]), iconSize: [8, 8]}),
+        }));
+      });
+    };
+    map.on('moveend', () => { draw(); name(); });
     draw();
+    name();
   }
 
   return {siteMarker: siteMarker, clusterMarker: clusterMarker};

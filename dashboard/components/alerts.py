@@ -10,7 +10,7 @@ from dash.development.base_component import Component
 from collateral.db.alerts import MOVES, Alert, AlertEvent
 from collateral.domain import AlertState, Observation
 from dashboard.components.imagery import address_of
-from dashboard.components.parts import card, empty, priority_badge, state_badge
+from dashboard.components.parts import aria, card, empty, priority_badge, state_badge
 from dashboard.ids import Alerts as Ids
 from dashboard.ids import Site as SiteIds
 from dashboard.model import SiteView, Viewer
@@ -19,7 +19,10 @@ SHELVE_HOURS = (8, 24, 72, 168)
 _ENDS = ("above", "inside", "register", "loan")
 _HIDDEN = frozenset({"observation_id", "quantity"})
 _PERCENT = frozenset(
-    {"share_of_normal", "running_share_of_normal", "coverage", "coverage_by_most_favourable_witness", "covenant", "tags_present_share", "reporting_ratio", "working_inverters", "inverter_yield_ratio"}
+    {
+        "share_of_normal", "running_share_of_normal", "coverage", "coverage_by_most_favourable_witness", "covenant",
+        "tags_present_share", "reporting_ratio", "working_inverters", "inverter_yield_ratio", "gap", "sigma",
+    }
 )
 _VERBS: Mapping[str, AlertState] = {
     "acknowledge": AlertState.ACKNOWLEDGED, "shelve": AlertState.SHELVED, "unshelve": AlertState.OPEN,
@@ -32,7 +35,7 @@ def alerts_card(viewer: Viewer, view: SiteView) -> Component:
     t = viewer.t
     waiting = [one for one in view.alerts if one.state is not AlertState.CLEARED]
     ended = [one for one in view.alerts if one.state is AlertState.CLEARED]
-    parts: list[object] = [alert_card(viewer, view, one) for one in waiting] or [empty(t("alerts.none_waiting"))]
+    parts = [alert_card(viewer, view, one) for one in waiting] or [empty(t("alerts.none_waiting"))]
     if ended:
         parts.append(
             html.Details(
@@ -62,6 +65,7 @@ def alert_card(viewer: Viewer, view: SiteView, alert: Alert) -> Component:
             ),
             html.P(t.named("rule_meaning", alert.rule), className="note"),
             *_figure(viewer, alert),
+            *_besides(viewer, alert),
             _sides(viewer, view, alert),
             _events(viewer, zone, view.events.get(alert.alert_id, ())),
             *_actions(viewer, alert),
@@ -83,6 +87,17 @@ def _figure(viewer: Viewer, alert: Alert) -> list[Component]:
     if not shown or not isinstance(limit, (int, float)):
         return []
     return [html.P(t("alerts.figure", figures=shown, limit=f.figure(float(limit))), className="measured")]
+
+
+def _besides(viewer: Viewer, alert: Alert) -> list[Component]:
+    """Figures that belong to neither side alone, e.g. the gap between both."""
+    t = viewer.t
+    rows = [
+        html.Div([html.Dt(t.named("fact", key)), html.Dd(_value(viewer, key, value))], className="term")
+        for key, value in alert.evidence.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
+    return [html.Dl(rows, className="terms")] if rows else []
 
 
 def _sides(viewer: Viewer, view: SiteView, alert: Alert) -> Component:
@@ -118,7 +133,7 @@ def _side(viewer: Viewer, view: SiteView, name: str, facts: Mapping[str, object]
     ]
     heading = t(f"side.{name}") + (f" · {t.named('quantity', str(quantity))}" if quantity else "")
     image = (
-        [html.A(html.Img(src=address_of(picture), alt=t("alerts.picture"), loading="lazy"), href=address_of(picture),
+        [html.A(html.Img(src=address_of(picture), alt=t("alerts.picture")), href=address_of(picture),
                 target="_blank", rel="noopener", className="side-picture")]
         if picture
         else []
@@ -177,6 +192,6 @@ def _actions(viewer: Viewer, alert: Alert) -> list[Component]:
                     for verb in verbs
                 ),
             ],
-            className="actions", role="group", **{"aria-label": t("alerts.actions")},
+            className="actions", role="group", **aria(label=t("alerts.actions")),
         )
     ]

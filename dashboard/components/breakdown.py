@@ -33,7 +33,10 @@ def score_card(viewer: Viewer, score: Score | None, grades: Scale, zone: str, no
                         grade_badge(score.grade, t, large=True),
                         html.Div(
                             [
-                                html.Div([html.Strong(f.points(score.value, 1)), html.Span(t("score.of_100"))], className="headline"),
+                                html.Div(
+                                    [html.Strong(f.points(score.value, 1)), html.Span(t("score.of_100"))],
+                                    className="headline",
+                                ),
                                 html.Div(t("score.between", interval=f.interval(score.lower, score.upper))),
                             ]
                         ),
@@ -93,12 +96,10 @@ def breakdown_card(viewer: Viewer, score: Score | None) -> Component:
 def _row(viewer: Viewer, part: Contribution) -> Component:
     t, f = viewer.t, viewer.f
     support = _support(part.detail)
+    prior = [] if part.supported else [html.Span(t("breakdown.prior"), className="tag")]
     return html.Tr(
         [
-            html.Th(
-                [t.named("indicator", part.indicator), *([] if part.supported else [html.Span(t("breakdown.prior"), className="tag")])],
-                scope="row",
-            ),
+            html.Th([t.named("indicator", part.indicator), *prior], scope="row"),
             html.Td(f.number(part.weight, 0), className="number"),
             html.Td(f.percent(part.expected_shortfall), className="number"),
             html.Td(f.percent(support), className="number"),

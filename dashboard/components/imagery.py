@@ -53,7 +53,7 @@ def picture(viewer: Viewer, site_name: str, zone: str, shown: Picture | None) ->
         [
             html.A(
                 html.Img(
-                    src=address, alt=t("imagery.alt", site=site_name, at=f.moment(shown.taken_at, zone)), loading="lazy",
+                    src=address, alt=t("imagery.alt", site=site_name, at=f.moment(shown.taken_at, zone)),
                 ),
                 href=address, target="_blank", rel="noopener",
             ),
@@ -76,7 +76,13 @@ def _float(value: object) -> float | None:
 
 
 def _side(
-    viewer: Viewer, view: SiteView, found: Sequence[Picture], shown: Picture | None, title: str, choice_id: str, picture_id: str
+    viewer: Viewer,
+    view: SiteView,
+    found: Sequence[Picture],
+    shown: Picture | None,
+    title: str,
+    choice_id: str,
+    picture_id: str,
 ) -> Component:
     t, f = viewer.t, viewer.f
     zone = view.site.time_zone

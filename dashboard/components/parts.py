@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import plotly.graph_objects as go
 from dash import dcc, html
 from dash.development.base_component import Component
 
@@ -10,11 +13,16 @@ from dashboard.i18n import Texts
 from dashboard.model import SiteRow, Viewer
 
 
+def aria(**values: str) -> dict[str, Any]:
+    """Attributes `aria-*` as keyword arguments of a component."""
+    return {f"aria-{name}": value for name, value in values.items()}
+
+
 def grade_badge(grade: str, t: Texts, large: bool = False) -> Component:
     """The letter on its colour, with the word for those who hear the page."""
     size = " grade-large" if large else ""
     return html.Span(grade, className=f"grade grade-{grade}{size}", title=t(f"grade.{grade}"),
-                     **{"aria-label": t("grade.label", grade=grade, meaning=t(f"grade.{grade}"))}, role="img")
+                     **aria(label=t("grade.label", grade=grade, meaning=t(f"grade.{grade}"))), role="img")
 
 
 def priority_badge(priority: str, t: Texts, count: int | None = None) -> Component:
@@ -34,7 +42,7 @@ def alert_counts(row: SiteRow, t: Texts) -> list[Component]:
     return [priority_badge(name, t, count) for name, count in counts if count]
 
 
-def card(title: str, *content: object, **attributes: object) -> Component:
+def card(title: str, *content: Component, **attributes: Any) -> Component:
     """A titled section."""
     classes = f"card {attributes.pop('className', '')}".strip()
     return html.Section([html.H2(title), *content], className=classes, **attributes)
@@ -50,14 +58,14 @@ def notice(text: str, kind: str = "info") -> Component:
     return html.P(text, className=f"notice notice-{kind}", role="status")
 
 
-def graph(figure: object, label: str, **attributes: object) -> Component:
+def graph(figure: go.Figure, label: str, **attributes: Any) -> Component:
     """A figure with a description for those who do not see it."""
     return html.Div(
-        dcc.Graph(figure=figure, config=dict(GRAPH_OPTIONS)), role="img", **{"aria-label": label}, **attributes
+        dcc.Graph(figure=figure, config=GRAPH_OPTIONS), role="img", **aria(label=label), **attributes
     )
 
 
-def term(name: str, *value: object) -> Component:
+def term(name: str, *value: str | Component) -> Component:
     """One name with its value, inside a `html.Dl`."""
     return html.Div([html.Dt(name), html.Dd(list(value))], className="term")
 
@@ -78,7 +86,7 @@ def page_header(viewer: Viewer, path: str, token: str) -> Component:
                     dcc.Link(t(key), href=href, className="nav-on" if path == href else "nav-off")
                     for href, key in links
                 ],
-                **{"aria-label": t("nav.label")},
+                **aria(label=t("nav.label")),
             ),
             html.Div(
                 [

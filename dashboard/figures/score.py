@@ -22,12 +22,15 @@ def score_scale(score: Score, grades: Scale) -> go.Figure:
     ends = [100.0, *(least for _, least in grades), 0.0]
     figure = go.Figure()
     for name, (high, low) in zip([*(name for name, _ in grades), "E"], pairwise(ends), strict=True):
-        figure.add_shape(type="rect", x0=low, x1=high, y0=-0.32, y1=0.32, line_width=0, fillcolor=GRADE_COLOURS[name], opacity=0.8)
+        figure.add_shape(
+            type="rect", x0=low, x1=high, y0=-0.32, y1=0.32, line_width=0, fillcolor=GRADE_COLOURS[name],
+            opacity=0.8, layer="below",
+        )
         figure.add_annotation(x=(low + high) / 2, y=-0.8, text=name, showarrow=False, font={"color": SOFT_INK, "size": 12})
     low, value, high = score.lower / 100, score.value / 100, score.upper / 100
-    figure.add_shape(type="line", x0=low, x1=high, y0=0, y1=0, line={"color": INK, "width": 4})
+    figure.add_shape(type="line", x0=low, x1=high, y0=0, y1=0, line={"color": INK, "width": 4}, layer="below")
     for end in (low, high):
-        figure.add_shape(type="line", x0=end, x1=end, y0=-0.45, y1=0.45, line={"color": INK, "width": 3})
+        figure.add_shape(type="line", x0=end, x1=end, y0=-0.45, y1=0.45, line={"color": INK, "width": 3}, layer="below")
     figure.add_trace(
         go.Scatter(
             x=[value], y=[0], mode="markers", hoverinfo="skip",
@@ -36,7 +39,7 @@ def score_scale(score: Score, grades: Scale) -> go.Figure:
     )
     styled(figure, 84)
     figure.update_layout(margin={"l": 8, "r": 8, "t": 0, "b": 20}, hovermode=False)
-    figure.update_xaxes(range=[-1, 101], showgrid=False, tickvals=sorted(ends))
+    figure.update_xaxes(range=[-1, 101], showgrid=False, tickvals=sorted(ends), tickformat="d")
     figure.update_yaxes(range=[-1.1, 0.8], visible=False)
     return figure
 
@@ -48,14 +51,15 @@ def score_history(points: Sequence[HistoryPoint], grades: Scale, zone: str, t: T
     figure = go.Figure()
     band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     figure.add_trace(go.Scatter(x=times, y=[point.upper / 100 for point in points], **band))
-    figure.add_trace(
-        go.Scatter(x=times, y=[point.lower / 100 for point in points], fill="tonexty", fillcolor="rgba(27,108,168,0.16)", **band)
-    )
+    lower = [point.lower / 100 for point in points]
+    figure.add_trace(go.Scatter(x=times, y=lower, fill="tonexty", fillcolor="rgba(27,108,168,0.16)", **band))
     figure.add_trace(
         go.Scatter(
             x=times, y=[point.value / 100 for point in points], mode="lines+markers",
             line={"color": INK, "width": 1.5},
-            marker={"size": 7, "color": [GRADE_COLOURS[point.grade] for point in points], "line": {"color": INK, "width": 0.7}},
+            marker={
+                "size": 7, "color": [GRADE_COLOURS[point.grade] for point in points], "line": {"color": INK, "width": 0.7},
+            },
             customdata=[[point.lower / 100, point.upper / 100, point.grade] for point in points],
             hovertemplate=t("history.hover"),
         )

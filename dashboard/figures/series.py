@@ -19,13 +19,10 @@ def series(chart: Chart, zone: str, t: Texts) -> go.Figure:
     if chart.band:
         days = [band.day for band in chart.band]
         quiet = {"mode": "lines", "hoverinfo": "skip"}
-        figure.add_trace(go.Scatter(x=days, y=[band.high for band in chart.band], line={"width": 0, "shape": "hvh"}, **quiet))
-        figure.add_trace(
-            go.Scatter(
-                x=days, y=[band.low for band in chart.band], fill="tonexty", fillcolor=BAND, line={"width": 0, "shape": "hvh"},
-                **quiet,
-            )
-        )
+        edge = {"width": 0, "shape": "hvh"}
+        low = [band.low for band in chart.band]
+        figure.add_trace(go.Scatter(x=days, y=[band.high for band in chart.band], line=edge, **quiet))
+        figure.add_trace(go.Scatter(x=days, y=low, fill="tonexty", fillcolor=BAND, line=edge, **quiet))
         middle = [band.middle for band in chart.band]
         figure.add_trace(
             go.Scatter(x=days, y=middle, line={"width": 1, "dash": "dot", "color": SOFT_INK, "shape": "hvh"}, **quiet)
@@ -50,7 +47,7 @@ def series(chart: Chart, zone: str, t: Texts) -> go.Figure:
     )
     styled(figure, 170)
     figure.update_yaxes(rangemode="tozero", nticks=4)
-    figure.update_xaxes(nticks=5)
+    figure.update_xaxes(nticks=4)
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -21,7 +22,7 @@ FONT = (
     " sans-serif"
 )
 
-GRAPH_OPTIONS: Mapping[str, object] = {"displayModeBar": False, "responsive": True, "scrollZoom": False}
+GRAPH_OPTIONS: dict[str, Any] = {"displayModeBar": False, "responsive": True, "scrollZoom": False}
 """For `dcc.Graph(config=...)`."""
 
 
@@ -38,6 +39,9 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
         hoverlabel={"font": {"family": FONT, "size": 12}},
         dragmode=False,
     )
-    figure.update_xaxes(gridcolor=LINE, zeroline=False, linecolor=LINE, tickfont={"color": SOFT_INK}, fixedrange=True)
+    figure.update_xaxes(
+        gridcolor=LINE, zeroline=False, linecolor=LINE, tickfont={"color": SOFT_INK}, fixedrange=True,
+        hoverformat="%Y-%m-%d %H:%M", tickformat="%Y-%m-%d",  # the same in every language
+    )
     figure.update_yaxes(gridcolor=LINE, zeroline=False, linecolor=LINE, tickfont={"color": SOFT_INK}, fixedrange=True)
     return figure

@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 
 from collateral.domain import AlertState, Priority
 from dashboard.auth import viewer as current_viewer
-from dashboard.components.parts import empty, priority_badge, state_badge
+from dashboard.components.parts import aria, empty, priority_badge, state_badge
 from dashboard.ids import Alerts
 from dashboard.model import AlertView, Viewer
 from dashboard.queries import MOST_ALERTS, Queries
@@ -30,13 +30,14 @@ def layout(viewer: Viewer) -> Component:
                 [
                     html.Div(
                         dcc.Checklist(states, value=_WAITING, id=Alerts.STATE, inline=True, className="checks"),
-                        role="group", **{"aria-label": t("alerts.filter_state")},
+                        role="group", **aria(label=t("alerts.filter_state")),
                     ),
                     html.Div(
                         dcc.Checklist(
-                            priorities, value=[one.value for one in Priority], id=Alerts.PRIORITY, inline=True, className="checks"
+                            priorities, value=[one.value for one in Priority], id=Alerts.PRIORITY, inline=True,
+                            className="checks",
                         ),
-                        role="group", **{"aria-label": t("alerts.filter_priority")},
+                        role="group", **aria(label=t("alerts.filter_priority")),
                     ),
                 ],
                 className="filters",
@@ -63,7 +64,9 @@ def alert_table(viewer: Viewer, found: Sequence[AlertView]) -> Component:
                         t.named("rule", one.alert.rule), href=f"/site/{one.alert.site_id}#alert-{one.alert.alert_id}"
                     )
                 ),
-                html.Td([html.Span(f.name(one.site_name, one.site_name_en)), html.Span(one.alert.site_id, className="note")]),
+                html.Td(
+                    [html.Span(f.name(one.site_name, one.site_name_en)), html.Span(one.alert.site_id, className="note")]
+                ),
                 html.Td(f.moment(one.alert.raised_at, one.time_zone), className="number-left"),
                 html.Td(state_badge(one.alert.state, t)),
                 html.Td(t("actor.engine") if one.alert.actor == "engine" else one.alert.actor),

@@ -10,7 +10,7 @@ from dash.development.base_component import Component
 
 from collateral.domain import SiteKind
 from dashboard.auth import viewer as current_viewer
-from dashboard.components.parts import alert_counts, empty, grade_badge
+from dashboard.components.parts import alert_counts, aria, empty, grade_badge
 from dashboard.formats import GRADES
 from dashboard.ids import Home, Shell
 from dashboard.model import SiteRow, Snapshot, Viewer
@@ -36,7 +36,7 @@ def layout(viewer: Viewer, snapshot: Snapshot) -> Component:
             html.Div(
                 [
                     html.Section(
-                        [_map(viewer, snapshot.rows), _legend(viewer)], className="map-side", **{"aria-label": t("home.map")}
+                        [_map(viewer, snapshot.rows), _legend(viewer)], className="map-side", **aria(label=t("home.map"))
                     ),
                     html.Section(
                         [
@@ -64,7 +64,9 @@ def _filters(viewer: Viewer, snapshot: Snapshot) -> Component:
     kinds = [{"label": t(f"kind.{kind}"), "value": kind.value} for kind in SiteKind]
     grades = [
         {
-            "label": html.Span([grade_badge(grade, t), html.Span(str(counts[grade]), className="grade-count")], className="chip"),
+            "label": html.Span(
+                [grade_badge(grade, t), html.Span(viewer.f.number(counts[grade]), className="grade-count")], className="chip"
+            ),
             "value": grade,
         }
         for grade in GRADES
@@ -83,7 +85,7 @@ def _filters(viewer: Viewer, snapshot: Snapshot) -> Component:
             branches,
             html.Div(
                 dcc.Checklist(grades, value=[], id=Home.GRADE, inline=True, className="grades"),
-                role="group", **{"aria-label": t("filter.grade")},
+                role="group", **aria(label=t("filter.grade")),
             ),
         ],
         className="filters", role="search",
@@ -93,7 +95,7 @@ def _filters(viewer: Viewer, snapshot: Snapshot) -> Component:
 def _map(viewer: Viewer, rows: Sequence[SiteRow]) -> Component:
     t = viewer.t
     names = {name: t(f"kind.{name}") for name in SiteKind}
-    return dl.MapContainer(
+    shown: Component = dl.MapContainer(
         [
             dl.ScaleControl(imperial=False, position="bottomleft"),
             dl.GeoJSON(
@@ -103,8 +105,9 @@ def _map(viewer: Viewer, rows: Sequence[SiteRow]) -> Component:
             ),
         ],
         id=Home.MAP, className="map", bounds=bounds(rows), attributionControl=False, maxZoom=18, minZoom=2,
-        worldCopyJump=True,
+        worldCopyJump=True, trackViewport=False, zoomSnap=0.25,
     )
+    return shown
 
 
 def _legend(viewer: Viewer) -> Component:
@@ -163,12 +166,13 @@ def _score(viewer: Viewer, row: SiteRow) -> Component:
     t, f = viewer.t, viewer.f
     if row.value is None or row.lower is None or row.upper is None:
         return html.Span(t("score.none"), className="site-score-none")
+    reach = {"left": f"{row.lower / 100}%", "width": f"{(row.upper - row.lower) / 100}%"}
     whisker = html.Span(
         [
-            html.Span(className="whisker-range", style={"left": f"{row.lower / 100}%", "width": f"{(row.upper - row.lower) / 100}%"}),
+            html.Span(className="whisker-range", style=reach),
             html.Span(className="whisker-dot", style={"left": f"{row.value / 100}%"}),
         ],
-        className="whisker", **{"aria-hidden": "true"},
+        className="whisker", **aria(hidden="true"),
     )
     return html.Span(
         [
@@ -197,7 +201,7 @@ def register(app: Dash, queries: Queries) -> None:
         step = {Home.PREVIOUS: -1, Home.NEXT: 1}.get(str(ctx.triggered_id))
         return _shown(queries, choice(text, kind, grades or (), branch), 0 if step is None else int(page or 0) + step)
 
-    app.clientside_callback(
+    app.clientside_callback(  # type: ignore[no-untyped-call]
         ClientsideFunction("collateral", "openSite"), Output(Shell.LOCATION, "href"), Input(Home.SITES, "clickData"),
         prevent_initial_call=True,
     )  # fmt: skip

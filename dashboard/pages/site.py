@@ -16,7 +16,7 @@ from dashboard.components.breakdown import breakdown_card, score_card
 from dashboard.components.evidence import charts_card, witnesses_card
 from dashboard.components.imagery import imagery_card, picture
 from dashboard.components.loans import facts_card
-from dashboard.components.parts import card, empty, grade_badge, graph, notice
+from dashboard.components.parts import aria, card, empty, grade_badge, graph, notice
 from dashboard.figures.score import score_history
 from dashboard.ids import Alerts, Site
 from dashboard.model import SiteView, Viewer
@@ -52,7 +52,7 @@ def layout(viewer: Viewer, view: SiteView, policy: Policy, now: datetime) -> Com
                 ],
                 className="site-title",
             ),
-            html.Div(id=Alerts.RESULT, role="status", **{"aria-live": "polite"}),
+            html.Div(id=Alerts.RESULT, role="status", **aria(live="polite")),
             html.Div(
                 [
                     html.Div(
