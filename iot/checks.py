@@ -42,8 +42,9 @@ def frozen_hours(grid: DayGrid, signal: Signal) -> Floats:
     unchanged = same & ~zero & inside
     if not unchanged.any():
         return hours
-    keys, counts = np.unique(np.stack([day[unchanged], run[unchanged]]), axis=1, return_counts=True)
-    np.maximum.at(hours, keys[0], counts * (signal.interval_us / HOUR_US))
+    keys, place = np.unique(np.stack([day[unchanged], run[unchanged]]), axis=1, return_inverse=True)
+    lasted_us = np.bincount(place.ravel(), weights=signal.lasting_us[unchanged])
+    np.maximum.at(hours, keys[0], lasted_us / HOUR_US)
     return np.where(live, np.minimum(24.0, hours), 0.0)
 
 
@@ -66,7 +67,8 @@ def replayed_hours(grid: DayGrid, signal: Signal) -> Floats:
     ordered = np.sort(windows, axis=1)
     varied = ((np.diff(ordered, axis=1) != 0).sum(axis=1) + 1) * 2 >= width
     span = signal.time_us[width - 1 :] - signal.time_us[: len(windows)]
-    usable = np.flatnonzero(varied & (span <= 1.25 * width * signal.interval_us))
+    whole_us = width * signal.interval_us
+    usable = np.flatnonzero(varied & (span <= 1.25 * whole_us) & (span >= 0.75 * whole_us))
     if len(usable) == 0:
         return np.zeros(len(grid))
     prints = _fingerprints(signal.value, width)[usable]
@@ -81,8 +83,8 @@ def replayed_hours(grid: DayGrid, signal: Signal) -> Floats:
     inside = np.cumsum(marked[:-1]) > 0
     day = grid.ending_in(signal.time_us)
     chosen = inside & (day >= 0) & (day < len(grid))
-    samples = np.bincount(day[chosen], minlength=len(grid)).astype(np.float64)
-    return np.asarray(np.minimum(24.0, samples * (signal.interval_us / HOUR_US)), dtype=np.float64)
+    lasted_us = np.bincount(day[chosen], weights=signal.lasting_us[chosen], minlength=len(grid))
+    return np.asarray(np.minimum(24.0, lasted_us / HOUR_US), dtype=np.float64)
 
 
 def _fingerprints(value: Floats, width: int) -> NDArray[np.uint64]:

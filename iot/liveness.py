@@ -47,7 +47,8 @@ def device_days(view: View, signals: list[Signal], first_us: int) -> DeviceDays:
     step = signals[0].interval_us
     begin = np.clip(np.int64(first_us - step), grid.edges_us[:-1], grid.edges_us[1:])
     expected = np.floor((grid.edges_us[1:] - begin) / step + 1e-9)
-    late = (received[index] - moments > LATE_US).astype(np.float64) * (step / HOUR_US)
+    lasting = np.minimum(np.diff(moments, prepend=moments[:1] - step), 2 * step)
+    late = np.where(received[index] - moments > LATE_US, lasting / HOUR_US, 0.0)
     return DeviceDays(
         signals[0].device_id,
         per_day(grid, moments, np.ones(len(moments))),

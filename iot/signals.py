@@ -23,6 +23,12 @@ class Signal:
     value: NDArray[np.float64]
     received_us: NDArray[np.int64]
 
+    @property
+    def lasting_us(self) -> NDArray[np.int64]:
+        """Time each reading speaks for: since the one before, two intervals at most (a device may report more often)."""
+        first = self.time_us[:1] - self.interval_us
+        return np.minimum(np.diff(self.time_us, prepend=first), 2 * self.interval_us)
+
     def where(self, chosen: NDArray[np.bool_]) -> Signal:
         """Those readings only."""
         times, values, received = self.time_us[chosen], self.value[chosen], self.received_us[chosen]

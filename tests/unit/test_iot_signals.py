@@ -165,3 +165,14 @@ def test_deviation_is_in_metres_and_zero_inside() -> None:
     east, north = signal(np.resize(lon, PER_DAY), "longitude_deg"), signal(np.resize(lat, PER_DAY), "latitude_deg")
     days = route_deviation(view(east, 1), east, north, corridor, 32651)
     assert days.value[0] == pytest.approx(away[2]) and days.lower[0] < days.value[0] < days.upper[0]
+
+
+def test_a_device_that_reports_more_often_does_not_look_frozen() -> None:
+    slow = signal(lively(10))
+    usual = slow.time_us <= BEGIN + 9 * DAY_US
+    dense_us = np.arange(BEGIN + 9 * DAY_US + STEP, slow.time_us[-1], STEP // 30)
+    held = slow.value[np.searchsorted(slow.time_us, dense_us)]
+    times, values = np.concatenate([slow.time_us[usual], dense_us]), np.concatenate([slow.value[usual], held])
+    assert checks.frozen_hours(grid(10), Signal("d", "active_power_kw", STEP, times, values, times)).max() < 2
+    values[times > BEGIN + 9 * DAY_US + 12 * HOUR_US] = 33.3
+    assert checks.frozen_hours(grid(10), Signal("d", "active_power_kw", STEP, times, values, times))[9] > 11
