@@ -36,6 +36,8 @@ REAL_ONLY = "vehicles-real"
 _VISIBLE = 0.5
 """Vehicles of which less is visible count neither way."""
 _SLOT_VISIBLE = 0.9
+_CLEAR_SKY = 0.05
+"""Panel area is measured on scenes with less cloud than this: truth outlines say nothing about what a cloud hides."""
 _STOCK_NOTE = "no detector measures stock cover in this version"
 _CHANGE_NOTE = "only changes of single slots between two dates of a site are measured in this version"
 
@@ -129,7 +131,7 @@ def evaluate_scenes(folder: Path, detectors: SceneDetectors | None = None) -> di
     """Figures of `collateral evaluate scenes` over all NAME.tif with NAME.truth.json below `folder`.
 
     f1_iou30, count_error, heavy_f1, length_error_m are of the shipped vehicle detector, f1_iou30_real_only of the one
-    taught by photographs alone. panel_area_error: sum over scenes of |found - true| area / true area. slot_accuracy:
+    taught by photographs alone. panel_area_error: sum over cloudless scenes of |found - true| / true area. slot_accuracy:
     over slots at least 90 % visible, undecided answers count as wrong. Raises `InvalidInputError` when there is no truth.
     """
     paths = sorted(folder.rglob("*" + SUFFIX))
@@ -138,13 +140,15 @@ def evaluate_scenes(folder: Path, detectors: SceneDetectors | None = None) -> di
     tools = detectors or SceneDetectors.shipped()
     mixed, real, slots = VehicleTally(), VehicleTally(), SlotTally()
     gap_m2 = true_m2 = 0.0
+    panel_scenes = 0
     for path in progress(paths, "scenes", unit="scene"):
         scene = read_truth(path)
         for detector, tally in ((tools.vehicles, mixed), (tools.vehicles_real, real)):
             if detector is not None:
                 count_vehicles(scene, detector, tally)
-        if tools.panels is not None and scene.truth["panels"]:
+        if tools.panels is not None and scene.truth["panels"] and scene.truth["cloud_fraction"] <= _CLEAR_SKY:
             found, true = panel_areas(scene, tools.panels)
+            panel_scenes += 1
             gap_m2, true_m2 = gap_m2 + abs(found - true), true_m2 + true
         if tools.slots is not None:
             judge_slots(scene, tools.slots, slots)
@@ -155,6 +159,7 @@ def evaluate_scenes(folder: Path, detectors: SceneDetectors | None = None) -> di
         "f1_iou30_real_only": photographs.get("f1_iou30"),
         "real_only": photographs or None,
         "panel_area_error": gap_m2 / true_m2 if true_m2 else None,
+        "panel_scenes": panel_scenes,
         **_slot_figures(slots),
         "stock_cover_error": None,
         "stock_cover_error_note": _STOCK_NOTE,
