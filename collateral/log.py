@@ -7,7 +7,8 @@ import re
 import sys
 import time
 
-_PASSWORD_IN_URL = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^:/@\s]*:)[^@\s]+@")
+_PASSWORD_IN_URL = re.compile(r"(?P<head>[a-z][a-z0-9+.-]{0,20}://[^:/@\s]{0,200}:)[^@\s]+@")
+"""Bounded, so that a long line without an address costs linear time."""
 
 
 def mask_secrets(text: str) -> str:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg2
 import pytest
 
-from collateral.db import reference
+from collateral.cli import main
+from collateral.db import credentials, reference
 from collateral.db.pool import Pool, Role, fetch_dicts
 from collateral.domain import Portfolio
 from collateral.errors import IntegrityError, InvalidInputError
+from collateral.passwords import set_password, verify_password
+from collateral.portfolio.folder import read_folder, write_folder
 from tests.portfolio_support import small_portfolio
 
 FIRST = datetime(2025, 1, 20, tzinfo=UTC)
@@ -133,3 +141,143 @@ def test_model_card_is_kept_once_and_versioned(database: str) -> None:
         assert reference.write_model(connection, "vehicles", "c" * 64, {"f1": 0.84})
         rows = fetch_dicts(connection, "SELECT card, revision FROM model")
     assert rows == [{"card": {"f1": 0.84}, "revision": 2}]
+
+
+@pytest.fixture
+def command_line(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`main` against this test's database; the log of the whole process is put back."""
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    yield
+    root.handlers[:], root.level = before[0], before[1]
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    answer = json.loads(capsys.readouterr().out)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def test_import_and_export_give_the_same_files_back(
+    command_line: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, back = tmp_path / "given", tmp_path / "back"
+    write_folder(small_portfolio(), given)
+    assert main(["portfolio", "import", str(given), "--known-at", "2025-02-01T08:00:00+08:00", "--by", "me", "--json"]) == 0
+    answer = told(capsys)
+    assert answer["problems"] == []
+    assert answer["written"] == {
+        table.part: len(getattr(small_portfolio(), table.part)) for table in reference.TABLES
+    } | {"deleted": 0}
+    assert main(["portfolio", "export", str(back), "--json"]) == 0
+    for path in given.iterdir():
+        assert (back / path.name).read_bytes() == path.read_bytes()
+    assert main(["portfolio", "import", str(back), "--json"]) == 0
+    capsys.readouterr()
+    assert main(["portfolio", "export", str(back), "--as-known", "2025-01-31T23:59:59Z", "--json"]) == 0
+    assert read_folder(back).portfolio == Portfolio()
+
+
+def test_one_error_writes_nothing_at_all(
+    database: str, command_line: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = small_portfolio()
+    write_folder(replace(before, loans=(replace(before.loans[0], borrower_id="B9"), before.loans[1])), tmp_path)
+    assert main(["portfolio", "import", str(tmp_path), "--json"]) == 1
+    answer = told(capsys)
+    assert answer["written"] == {}
+    assert [(one["file"], one["row"], one["severity"]) for one in answer["problems"]] == [("loans.csv", 2, "error")]  # type: ignore[attr-defined]
+    assert main(["portfolio", "import", str(tmp_path)]) == 1
+    assert "loans.csv:2: borrower_id 'B9' is not in borrowers.csv." in capsys.readouterr().out
+    with Pool(database) as pool, pool.connection() as connection:
+        assert reference.portfolio(connection) == Portfolio()
+
+
+def test_check_writes_nothing_and_an_audit_row_tells_who_imported(
+    database: str, command_line: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(small_portfolio(), tmp_path)
+    assert main(["portfolio", "import", str(tmp_path), "--check", "--json"]) == 0
+    with Pool(database) as pool, pool.connection() as connection:
+        assert reference.portfolio(connection) == Portfolio()
+    assert main(["portfolio", "import", str(tmp_path), "--by", "Zhang San", "--json"]) == 0
+    with Pool(database) as pool, pool.connection() as connection:
+        assert fetch_dicts(connection, "SELECT actor, action FROM audit") == [
+            {"actor": "Zhang San", "action": "portfolio import"}
+        ]
+        assert fetch_dicts(connection, "SELECT DISTINCT recorded_by FROM site_version") == [{"recorded_by": "Zhang San"}]
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2025-02-01T08:00:00"])
+def test_a_time_without_a_zone_is_a_usage_error(
+    text: str, command_line: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["portfolio", "import", str(tmp_path), "--known-at", text, "--json"]) == 2
+    assert "--known-at" in str(told(capsys)["error"])
+
+
+def test_a_wrong_folder_cannot_end_most_of_a_portfolio(
+    command_line: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = small_portfolio()
+    many = tuple(replace(before.devices[0], device_id=f"D{number}") for number in range(12))
+    write_folder(replace(before, devices=many), tmp_path)
+    assert main(["portfolio", "import", str(tmp_path), "--json"]) == 0
+    capsys.readouterr()
+    write_folder(replace(before, devices=many[:5]), tmp_path)
+    assert main(["portfolio", "import", str(tmp_path), "--json"]) == 1
+    assert "would end 7 of 12 devices" in str(told(capsys)["error"])
+    assert main(["portfolio", "import", str(tmp_path), "--allow-removal", "--json"]) == 0
+    assert told(capsys)["written"]["deleted"] == 7  # type: ignore[index]
+
+
+def test_password_is_read_from_standard_input_and_kept_as_a_hash(
+    database: str, command_line: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(database, small_portfolio())
+    monkeypatch.setattr("sys.stdin", io.StringIO("correct horse battery\n"))
+    assert main(["user", "password", "risk_a", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "horse" not in shown.out + shown.err
+    assert main(["user", "password", "officer_a", "--generate", "--json"]) == 0
+    made = str(told(capsys)["password"])
+    with Pool(database) as pool, pool.connection() as connection:
+        risk = credentials.credential(connection, "risk_a")
+        officer = credentials.credential(connection, "officer_a")
+        logged = fetch_dicts(connection, "SELECT subject, detail FROM audit ORDER BY audit_id")
+    assert risk is not None and verify_password("correct horse battery", risk.password_hash)
+    assert officer is not None and verify_password(made, officer.password_hash)
+    assert logged == [{"subject": "risk_a", "detail": {}}, {"subject": "officer_a", "detail": {}}]
+    monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
+    assert main(["user", "password", "risk_a", "--json"]) == 1
+    assert "at least 10" in str(told(capsys)["error"])
+    assert main(["user", "password", "nobody", "--generate", "--json"]) == 1
+    assert "known are officer_a, officer_b, risk_a" in str(told(capsys)["error"])
+
+
+def test_five_failures_lock_an_account_and_a_new_password_opens_it(database: str) -> None:
+    write(database, small_portfolio())
+    with Pool(database) as pool, pool.connection() as connection:
+        set_password(connection, "risk_a", "correct horse battery")
+        for _ in range(credentials.MOST_FAILURES - 1):
+            credentials.note_sign_in(connection, "risk_a", succeeded=False)
+        found = credentials.credential(connection, "risk_a")
+        assert found is not None and (found.failed_attempts, found.locked_until) == (4, None)
+        credentials.note_sign_in(connection, "risk_a", succeeded=False)
+        found = credentials.credential(connection, "risk_a")
+        assert found is not None and found.locked_until is not None
+        assert timedelta(minutes=14) < found.locked_until - datetime.now(UTC) <= credentials.LOCKED_FOR
+        set_password(connection, "risk_a", "correct horse battery 2")
+        found = credentials.credential(connection, "risk_a")
+        assert found is not None and (found.failed_attempts, found.locked_until) == (0, None)
+
+
+def test_who_left_the_portfolio_cannot_sign_in(database: str) -> None:
+    given = small_portfolio()
+    write(database, given)
+    with Pool(database) as pool, pool.connection() as connection:
+        set_password(connection, "risk_a", "correct horse battery")
+    write(database, replace(given, users=given.users[:2]), LATER)
+    with Pool(database) as pool, pool.connection() as connection:
+        assert credentials.credential(connection, "risk_a") is None
