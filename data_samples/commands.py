@@ -26,7 +26,8 @@ def _configure_write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--years", type=float, default=1.0, help="years of history (default 1)")
     parser.add_argument("--strength", type=float, default=1.0, help="how strong the storylines are (default 1)")
     parser.add_argument("--end", default="", help="last moment, ISO 8601 with offset (default: now)")
-    parser.add_argument("--scenes", choices=("none", "few", "all"), default="all", help="how many pictures (default all)")
+    parser.add_argument("--scenes", choices=("none", "few", "thin", "all"), default="all",
+                        help="pictures of each site: 0, 3, 7 or 15 (default all)")
 
 
 def _write(args: argparse.Namespace, settings: Settings) -> Outcome:

@@ -29,13 +29,15 @@ from data_samples.weather import Weather, make_weather
 from data_samples.world import World, WorldConfig, plan_world
 from data_samples.yards import occupied_bays
 
-HowMany = Literal["none", "few", "all"]
+HowMany = Literal["none", "few", "thin", "all"]
 
 EARLY_DAYS = (350, 305, 260, 215, 170, 125, 85)
 LATE_DAYS = (58, 50, 42, 34, 26, 18, 10, 2)
 """Wished ages of the pictures at the world's end, days."""
-FINE_GSD_DAYS = (85, 26)
-"""Ages taken at 0.15 m instead of 0.3 m."""
+THIN_DAYS = (215, 125, 58, 42, 34, 26, 2)
+"""Ages of `thin`: enough for baselines and for a yard that stays empty, at half the work."""
+FINE_GSD_DAYS = (125, 26)
+"""Ages taken at 0.15 m instead of 0.3 m, the second at every fourth site only."""
 AVAILABLE_AFTER = timedelta(hours=6)
 SOURCES = {0.3: "satellite", 0.15: "aerial"}
 WORKERS = 2
@@ -100,7 +102,7 @@ def scene_states(world: World, plan: SitePlan, truth: SiteTruth, how_many: HowMa
     last = clock.day_index(world.config.end)
     ages = [age for age in (*EARLY_DAYS, *LATE_DAYS) if age < last - 3]
     clouded = _clouded(plan, ages, rng)
-    wanted = {ages[0], *FINE_GSD_DAYS[-1:], ages[-1]} if how_many == "few" else set(ages)
+    wanted = {"few": {ages[0], 26, ages[-1]}, "thin": {*THIN_DAYS}}.get(how_many, set(ages))
     states = []
     for age in ages:
         day = _pick_day(world, last - age, weather, rng)
@@ -134,12 +136,16 @@ def _clouded(plan: SitePlan, ages: Sequence[int], rng: np.random.Generator) -> s
     return chosen
 
 
+def _is_fine(plan: SitePlan, age: int) -> bool:
+    return age == FINE_GSD_DAYS[0] or (age == FINE_GSD_DAYS[1] and int(plan.site_id[1:]) % 4 == 1)
+
+
 def _state(
     world: World, plan: SitePlan, truth: SiteTruth, day: int, age: int, clouded: bool, rng: np.random.Generator
 ) -> SceneState:
     minutes = float(rng.uniform(-12, 12))
     moment = local_moment(world.clock.day(day), OVERPASS_HOUR) + timedelta(minutes=round(minutes))
-    gsd = 0.15 if age in FINE_GSD_DAYS else 0.3
+    gsd = 0.15 if _is_fine(plan, age) else 0.3
     things = world.things[plan.site_id]
     dirt = float(truth.soiling[day]) if len(truth.soiling) else 0.0
     soiled = round(min(max((dirt - 0.03) / 0.15, 0.0), 1.0) * 0.6, 2)

@@ -333,6 +333,10 @@ def test_pictures_are_taken_on_working_days_and_known_before_the_end() -> None:
         assert all(state.available_at is not None and state.available_at <= END for state in states)
         assert (END.date() - days[-1]).days <= 6
         assert sum(state.cloud_cover > 0 for state in states) <= 2
+        assert 1 <= sum(state.gsd_m == 0.15 for state in states) <= 2
+        thin = scene_states(world(), plan, truth_of(plan.site_id), "thin")
+        assert len(thin) == 7
+        assert all(state in states for state in thin)
 
 
 def test_random_streams_do_not_depend_on_each_other() -> None:
