@@ -1,8 +1,8 @@
 """What can be measured or observed: one frozen row per quantity. A leaf: imports nothing of the project.
 
 Units are UCUM codes. `adds` says how values of a quantity combine over time, which decides the roll-up:
-`gauge` (mean), `interval` (sum of amounts per interval), `register` (cumulative counter: difference), `state` (0/1: share of time),
-`position` (degrees: last).
+`gauge` (mean), `interval` (sum of amounts per interval), `register` (cumulative counter: difference), `state` (0/1: share of
+time), `position` (degrees: last).
 """
 
 from __future__ import annotations
