@@ -342,3 +342,16 @@ def test_pictures_are_taken_on_working_days_and_known_before_the_end() -> None:
 def test_random_streams_do_not_depend_on_each_other() -> None:
     assert stream(1, "a", "b").random() == stream(1, "a", "b").random()
     assert stream(1, "a", "b").random() != stream(1, "a", "c").random()
+
+
+def test_committed_world_is_small_whole_and_what_its_config_says() -> None:
+    folder = Path(__file__).parents[2] / "data_samples" / "small_world"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 5_000_000
+    planned = load_world(folder)
+    written = json.loads((folder / "truth" / "storylines.json").read_text())
+    assert [(row["name"], row["site"]) for row in written] == [(story.name, story.site_id) for story in planned.storylines]
+    for plan in planned.plans:
+        assert len(list((folder / "scenes").glob(f"{plan.site_id}_*.tif"))) == 3
+        with np.load(folder / "telemetry" / f"{plan.site_id}.npz") as archive:
+            assert len(archive["series"]) > 3
