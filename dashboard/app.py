@@ -78,9 +78,10 @@ def create_app(settings: Settings, queries: Queries, policy: Policy | None = Non
         assets_ignore="favicon.svg",
     )
     app.layout = _shell
-    _route(app, queries, policy or load_policy())
+    thresholds = policy or load_policy()
+    _route(app, queries, thresholds)
     home.register(app, queries)
-    site.register(app, queries)
+    site.register(app, queries, thresholds)
     alerts.register(app, queries)
     _install_headers(server, app)
     return app

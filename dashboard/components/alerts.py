@@ -9,11 +9,14 @@ from dash.development.base_component import Component
 
 from collateral.db.alerts import MOVES, Alert, AlertEvent
 from collateral.domain import AlertState, Observation
+from dashboard.components.evidence import unit_of
 from dashboard.components.imagery import address_of
-from dashboard.components.parts import aria, card, empty, priority_badge, state_badge
+from dashboard.components.parts import aria, card, empty, graph, priority_badge, state_badge
+from dashboard.figures.series import series
 from dashboard.ids import Alerts as Ids
 from dashboard.ids import Site as SiteIds
 from dashboard.model import SiteView, Viewer
+from dashboard.normal import Chart
 
 SHELVE_HOURS = (8, 24, 72, 168)
 _ENDS = ("above", "inside", "register", "loan")
@@ -30,23 +33,23 @@ _VERBS: Mapping[str, AlertState] = {
 }
 
 
-def alerts_card(viewer: Viewer, view: SiteView) -> Component:
+def alerts_card(viewer: Viewer, view: SiteView, charts: Sequence[Chart]) -> Component:
     """Waiting alerts in full, ended ones folded away."""
     t = viewer.t
     waiting = [one for one in view.alerts if one.state is not AlertState.CLEARED]
     ended = [one for one in view.alerts if one.state is AlertState.CLEARED]
-    parts = [alert_card(viewer, view, one) for one in waiting] or [empty(t("alerts.none_waiting"))]
+    parts = [alert_card(viewer, view, charts, one) for one in waiting] or [empty(t("alerts.none_waiting"))]
     if ended:
         parts.append(
             html.Details(
-                [html.Summary(t("alerts.ended", n=len(ended))), *(alert_card(viewer, view, one) for one in ended)],
+                [html.Summary(t("alerts.ended", n=len(ended))), *(alert_card(viewer, view, charts, one) for one in ended)],
                 className="ended",
             )
         )
     return card(t("alerts.title"), html.Div(parts, className="alerts"), id=SiteIds.ALERTS)
 
 
-def alert_card(viewer: Viewer, view: SiteView, alert: Alert) -> Component:
+def alert_card(viewer: Viewer, view: SiteView, charts: Sequence[Chart], alert: Alert) -> Component:
     """One alert: what, since when, the evidence, what was done, what can be done."""
     t, f = viewer.t, viewer.f
     zone = view.site.time_zone
@@ -66,7 +69,7 @@ def alert_card(viewer: Viewer, view: SiteView, alert: Alert) -> Component:
             html.P(t.named("rule_meaning", alert.rule), className="note"),
             *_figure(viewer, alert),
             *_besides(viewer, alert),
-            _sides(viewer, view, alert),
+            _sides(viewer, view, charts, alert),
             _events(viewer, zone, view.events.get(alert.alert_id, ())),
             *_actions(viewer, alert),
         ],
@@ -100,12 +103,19 @@ def _besides(viewer: Viewer, alert: Alert) -> list[Component]:
     return [html.Dl(rows, className="terms")] if rows else []
 
 
-def _sides(viewer: Viewer, view: SiteView, alert: Alert) -> Component:
+def _sides(viewer: Viewer, view: SiteView, charts: Sequence[Chart], alert: Alert) -> Component:
     by_id = {one.observation_id: one for one in view.observations}
     seen = alert.evidence.get("observations")
     behind = [by_id[one] for one in seen if one in by_id] if isinstance(seen, list) else []
     panels = [
-        _side(viewer, view, name, facts, _picture_of(name, facts, by_id, behind))
+        html.Div(
+            [
+                *_facts(viewer, name, facts),
+                *_image(viewer, _picture_of(name, facts, by_id, behind)),
+                *_course(viewer, view, charts, name, facts),
+            ],
+            className=f"side side-{name}",
+        )
         for name in _ENDS
         if isinstance(facts := alert.evidence.get(name), Mapping)
     ]
@@ -123,29 +133,47 @@ def _picture_of(
     return next((str(one.evidence["png"]) for one in candidates if "png" in one.evidence), None)
 
 
-def _side(viewer: Viewer, view: SiteView, name: str, facts: Mapping[str, object], picture: str | None) -> Component:
+def _facts(viewer: Viewer, name: str, facts: Mapping[str, object]) -> list[Component]:
     t = viewer.t
-    quantity = facts.get("quantity")
+    quantity = str(facts.get("quantity") or "")
     rows = [
-        html.Div([html.Dt(t.named("fact", key)), html.Dd(_value(viewer, key, value))], className="term")
+        html.Div([html.Dt(t.named("fact", key)), html.Dd(_value(viewer, key, value, quantity))], className="term")
         for key, value in facts.items()
         if key not in _HIDDEN and value is not None and value != ""
     ]
-    heading = t(f"side.{name}") + (f" · {t.named('quantity', str(quantity))}" if quantity else "")
-    image = (
-        [html.A(html.Img(src=address_of(picture), alt=t("alerts.picture")), href=address_of(picture),
-                target="_blank", rel="noopener", className="side-picture")]
-        if picture
-        else []
-    )
-    return html.Div([html.H4(heading), html.Dl(rows, className="terms"), *image], className=f"side side-{name}")
+    heading = t(f"side.{name}") + (f" · {t.named('quantity', quantity)}" if quantity else "")
+    return [html.H4(heading), html.Dl(rows, className="terms")]
 
 
-def _value(viewer: Viewer, key: str, value: object) -> str:
+def _image(viewer: Viewer, path: str | None) -> list[Component]:
+    if path is None:
+        return []
+    address = address_of(path)
+    image = html.Img(src=address, alt=viewer.t("alerts.picture"))
+    return [html.A(image, href=address, target="_blank", rel="noopener", className="side-picture")]
+
+
+def _course(
+    viewer: Viewer, view: SiteView, charts: Sequence[Chart], name: str, facts: Mapping[str, object]
+) -> list[Component]:
+    """The course of the quantity that the devices told, where the alert names it."""
+    quantity = facts.get("quantity")
+    told = [one for one in charts if one.quantity == quantity and one.subject_id == view.site.site_id]
+    if name != "inside" or not told:
+        return []
+    t = viewer.t
+    label = t("series.label", title=t.named("quantity", str(quantity)), value="")
+    return [graph(series(told[0], view.site.time_zone, t), label)]
+
+
+def _value(viewer: Viewer, key: str, value: object, quantity: str = "") -> str:
     if isinstance(value, bool):
         return viewer.t("yes" if value else "no")
     if isinstance(value, (int, float)):
-        return viewer.f.percent(float(value)) if key in _PERCENT else viewer.f.figure(float(value))
+        if key in _PERCENT:
+            return viewer.f.percent(float(value))
+        unit = unit_of(quantity) if key in ("value", "normal") else ""
+        return f"{viewer.f.figure(float(value))} {unit}".strip()
     if isinstance(value, list):
         return ", ".join(str(one) for one in value)
     return str(value)

@@ -15,10 +15,16 @@ from dashboard.ids import Site as Ids
 from dashboard.model import SiteView, Viewer
 from dashboard.normal import Chart
 
-UNITS: Mapping[str, str] = {
+_UNITS: Mapping[str, str] = {
     "1": "", "kW.h/d": "kWh", "h/d": "h", "m2": "m²", "kW.h/m2/d": "kWh/m²", "1/d": "", "h": "h", "m": "m", "kg": "kg",
 }
 """UCUM codes as people write them."""
+
+
+def unit_of(quantity: str) -> str:
+    """Unit of an observed quantity as people write it; empty for plain numbers and what is not known."""
+    found = OBSERVATION_QUANTITIES.get(quantity)
+    return "" if found is None else _UNITS.get(found.unit, found.unit)
 
 
 def charts_card(viewer: Viewer, view: SiteView, found: Sequence[Chart], source: Source) -> Component:
@@ -38,11 +44,9 @@ def charts_card(viewer: Viewer, view: SiteView, found: Sequence[Chart], source: 
 
 def _chart(viewer: Viewer, view: SiteView, chart: Chart) -> Component:
     t, f = viewer.t, viewer.f
-    quantity = OBSERVATION_QUANTITIES[chart.quantity]
-    unit = UNITS.get(quantity.unit, quantity.unit)
     asset = next((one.name for one in view.assets if one.asset_id == chart.subject_id), "")
     subject = "" if chart.subject_id == view.site.site_id else f" · {asset or chart.subject_id}"
-    value = f"{f.figure(chart.newest.value)} {unit}".strip()
+    value = f"{f.figure(chart.newest.value)} {unit_of(chart.quantity)}".strip()
     title = f"{t.named('quantity', chart.quantity)}{subject}"
     normal = chart.band[-1] if chart.band else None
     beside = t("series.normal", low=f.figure(normal.low), high=f.figure(normal.high)) if normal else t("series.no_normal")

@@ -22,7 +22,7 @@ FONT = (
     " sans-serif"
 )
 
-GRAPH_OPTIONS: dict[str, Any] = {"displayModeBar": False, "responsive": True, "scrollZoom": False}
+GRAPH_OPTIONS: Any = {"displayModeBar": False, "responsive": True, "scrollZoom": False}
 """For `dcc.Graph(config=...)`."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
@@ -34,7 +34,7 @@ def layout(viewer: Viewer, view: SiteView, policy: Policy, now: datetime) -> Com
     """The whole page."""
     t, f = viewer.t, viewer.f
     site, score = view.site, view.score
-    at = score.at if score is not None else now
+    at = shown_at(view, now)
     found = charts(view, policy, at)
     return html.Div(
         [
@@ -65,7 +65,7 @@ def layout(viewer: Viewer, view: SiteView, policy: Policy, now: datetime) -> Com
                     ),
                     html.Div(
                         [
-                            html.Div(alerts_card(viewer, view), id=Alerts.LIST),
+                            html.Div(alerts_card(viewer, view, found), id=Alerts.LIST),
                             witnesses_card(viewer, witnesses(view, at - WITNESSED), site.roofed),
                             facts_card(viewer, view),
                         ],
@@ -98,7 +98,7 @@ def _history(viewer: Viewer, view: SiteView, policy: Policy) -> Component:
     )
 
 
-def register(app: Dash, queries: Queries) -> None:
+def register(app: Dash, queries: Queries, policy: Policy) -> None:
     """The callbacks of this page."""
     for choice_id, picture_id in ((Site.BEFORE_CHOICE, Site.BEFORE), (Site.AFTER_CHOICE, Site.AFTER)):
 
@@ -124,7 +124,7 @@ def register(app: Dash, queries: Queries) -> None:
             return no_update, no_update
         alert_id, verb = int(ctx.triggered_id["alert"]), str(ctx.triggered_id["verb"])
         place = [one["alert"] for one in places].index(alert_id)
-        return _act(queries, alert_id, verb, reasons[place] or "", float(hours[place] or 0))
+        return _act(queries, policy, alert_id, verb, reasons[place] or "", float(hours[place] or 0))
 
 
 def _picture(queries: Queries, site_id: str, path: str | None) -> object:
@@ -136,7 +136,7 @@ def _picture(queries: Queries, site_id: str, path: str | None) -> object:
     return picture(viewer, viewer.f.name(view.site.name, view.site.name_en), view.site.time_zone, shown)
 
 
-def _act(queries: Queries, alert_id: int, verb: str, reason: str, hours: float) -> tuple[object, object]:
+def _act(queries: Queries, policy: Policy, alert_id: int, verb: str, reason: str, hours: float) -> tuple[object, object]:
     viewer = current_viewer()
     t = viewer.t
     if verb in ("shelve", "clear") and not reason.strip():
@@ -148,4 +148,11 @@ def _act(queries: Queries, alert_id: int, verb: str, reason: str, hours: float) 
         return no_update, notice(t("alerts.refused"), "bad")
     view = queries.site(viewer, site_id)
     done = notice(t("alerts.done", verb=t(f"alerts.{verb}")), "good")
-    return (no_update if view is None else alerts_card(viewer, view)), done
+    if view is None:
+        return no_update, done
+    return alerts_card(viewer, view, charts(view, policy, shown_at(view, datetime.now(UTC)))), done
+
+
+def shown_at(view: SiteView, now: datetime) -> datetime:
+    """The time for which the page speaks: that of the score, so that bands are those the score used."""
+    return view.score.at if view.score is not None else now
