@@ -354,4 +354,4 @@ def test_committed_world_is_small_whole_and_what_its_config_says() -> None:
     for plan in planned.plans:
         assert len(list((folder / "scenes").glob(f"{plan.site_id}_*.tif"))) == 3
         with np.load(folder / "telemetry" / f"{plan.site_id}.npz") as archive:
-            assert len(archive["series"]) > 3
+            assert len(archive["series"]) >= 3
