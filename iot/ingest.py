@@ -168,11 +168,12 @@ class Ingest:
     def _keep_connected(self, now: float) -> None:
         if self._client.socket() is not None or now < self._retry_at or self._stopping:
             return
+        wait_s = self._backoff.next_s()  # set back by a welcome, so that a broker that refuses is not stormed
         try:
             self._client.reconnect()
         except (OSError, ValueError) as error:
-            self._retry_at = time.monotonic() + self._backoff.next_s()
-            _LOG.warning("the broker does not answer (%s), next attempt in %.1f s", error, self._retry_at - now)
+            _LOG.warning("the broker does not answer (%s), next attempt in %.1f s", error, wait_s)
+        self._retry_at = time.monotonic() + wait_s
 
     def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:

@@ -91,8 +91,10 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 30.0, what: str =
 
 
 @contextmanager
-def ingest_process(database: str, mqtt_url: str, runtime: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`collateral ingest` as an operator starts it, subscribed when the block begins; ended by SIGTERM."""
+def ingest_process(
+    database: str, mqtt_url: str, runtime: Path, until: bytes = b"subscribed"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`collateral ingest` as an operator starts it, its log saying `until` when the block begins; ended by SIGTERM."""
     environment = {
         **os.environ, "COLLATERAL_DATABASE_URL": database, "COLLATERAL_MQTT_URL": mqtt_url,
         "COLLATERAL_RUNTIME": str(runtime), "PYTHONPATH": str(Path(__file__).parents[1]),
@@ -102,7 +104,7 @@ def ingest_process(database: str, mqtt_url: str, runtime: Path) -> Iterator[subp
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr)
     try:
-        wait_for(lambda: process.poll() is not None or b"subscribed" in log.read_bytes(), 30, "subscription")
+        wait_for(lambda: process.poll() is not None or until in log.read_bytes(), 30, "subscription")
         assert process.poll() is None, log.read_text()
         yield process
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,6 +162,17 @@ def test_status_last_will_and_sequence_gap(database: str, broker: Broker, tmp_pa
     assert set(events) == {"online", "sequence_gap", "sequence_reset", "last_will"}
     assert events["sequence_gap"] == {"first_missing": 3, "last_missing": 5, "count": 3}
     assert rows(database, "SELECT last_sequence, online FROM device_state") == [(0, False)]
+
+
+def test_a_broker_that_refuses_is_asked_again_but_not_stormed(database: str, broker: Broker, tmp_path: Path) -> None:
+    wrong = broker.mqtt_url.replace(broker.passwords["ingest"], "guess")
+    with ingest_process(database, wrong, tmp_path, until=b"refuses") as process:
+        began = time.monotonic()
+        log = next(tmp_path.glob("ingest-*.log"))
+        wait_for(lambda: log.read_bytes().count(b"refuses") >= 5)
+        assert time.monotonic() - began > 0.2 * 0.5 * (2 + 4 + 8)
+        assert process.poll() is None
+    assert b"guess" not in log.read_bytes()
 
 
 def _writer_of(pid: int) -> int:
