@@ -32,5 +32,5 @@ def configure_logging(verbose: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
-    for noisy in ("rasterio", "matplotlib", "apscheduler", "werkzeug", "waitress", "PIL"):
+    for noisy in ("rasterio", "matplotlib", "werkzeug", "waitress", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
