@@ -118,11 +118,22 @@ def _speed(text: str) -> float | None:
 
 def _configure_observe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", type=date.fromisoformat, metavar="DATE", help="look at all days from this local date on")
+    parser.add_argument(
+        "--until", default="", metavar="ISO", help="the present of a recorded history (default: now)"
+    )
 
 
 def _observe(args: argparse.Namespace, settings: Settings) -> Outcome:
+    now = datetime.now(UTC)
+    if args.until:
+        try:
+            now = datetime.fromisoformat(args.until)
+        except ValueError:
+            now = datetime.min
+        if now.tzinfo is None:
+            raise UsageError(f"--until {args.until!r} is not ISO 8601 with an offset, such as 2026-10-16T08:00:00+08:00.")
     with Pool(settings.require_database(), Role.APP, size=2) as pool:
-        summary = observe(pool, datetime.now(UTC), args.since)
+        summary = observe(pool, now, args.since)
     return Outcome({**asdict(summary), "seconds": round(summary.seconds, 2)})
 
 

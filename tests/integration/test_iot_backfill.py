@@ -82,9 +82,10 @@ def test_commands_from_files_to_figures(
 
     loaded = said("backfill", str(recording(tmp_path)))
     assert (loaded["stored"], loaded["files"], loaded["refused"]) == (500, 1, 0)
-    observed = said("observe")
-    assert observed["sites"] == 1 and observed["rollups"] == 250 + 11
-    assert said("observe")["rollups"] == 0
+    observed = said("observe", "--until", "2024-01-12T00:00:00Z")
+    assert (observed["sites"], observed["rollups"], observed["days"]) == (1, 250 + 11, 11)
+    assert main(["observe", "--until", "2024-01-12"]) == 2
+    assert said("observe", "--until", "2024-01-12T00:00:00Z")["rollups"] == 0
     assert said("ingest", "--stats")["points"] == 0
     assert main(["backfill", str(tmp_path / "nowhere"), "--json"]) == 1
     assert main(["replay", str(tmp_path / "x.csv"), "--map", "a=b", "--site", "S", "--device", "d"]) == 1
