@@ -1,0 +1,201 @@
+"""Signing in, what each branch may see, evidence, acts on alerts: the real server on a real database."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dash.development.base_component import Component
+from flask.testing import FlaskClient
+
+from collateral.db.alerts import alert, alert_events
+from collateral.db.pool import Role, connect
+from collateral.domain import AlertState, Portfolio, User
+from collateral.errors import InvalidInputError
+from collateral.passwords import set_password
+from collateral.settings import Settings
+from dashboard.app import create_app, page_for
+from dashboard.components.breakdown import breakdown_card
+from dashboard.model import Viewer
+from dashboard.queries import Queries
+from scoring.policy import load_policy
+from tests.dashboard_support import PASSWORD, PICTURE, fill, import_portfolio
+
+
+@pytest.fixture
+def queries(database: str) -> Iterator[Queries]:
+    found = Queries(database)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def client(settings: Settings, queries: Queries) -> FlaskClient:
+    assert settings.database_url is not None
+    fill(settings.database_url, settings.evidence)
+    return create_app(settings, queries).server.test_client()
+
+
+def sign_in(client: FlaskClient, username: str, password: str = PASSWORD, **more: str) -> int:
+    form = client.get("/login").get_data(as_text=True)
+    found = re.search(r'name="token" value="([^"]+)"', form)
+    token = found.group(1) if found else ""
+    return client.post("/login", data={"username": username, "password": password, "token": token, **more}).status_code
+
+
+def viewer(queries: Queries, username: str) -> Viewer:
+    account = queries.account(username)
+    assert account is not None
+    return Viewer(account.user, account.user.locale)
+
+
+def words(component: object) -> str:
+    """Everything a page says, as one text."""
+    if isinstance(component, (list, tuple)):
+        return " ".join(words(one) for one in component)
+    if isinstance(component, Component):
+        return words(getattr(component, "children", None))
+    return "" if component is None else str(component)
+
+
+def points(client: FlaskClient, query: str = "") -> set[str]:
+    answer = client.get(f"/data/sites.geojson{query}")
+    assert answer.status_code == 200
+    return {feature["properties"]["id"] for feature in json.loads(answer.get_data())["features"]}
+
+
+def test_nothing_is_shown_before_signing_in(client: FlaskClient) -> None:
+    assert client.get("/").location == "/login"
+    assert client.get("/site/S1").location == "/login?next=/site/S1"
+    for path in ("/data/sites.geojson", "/evidence/S1/picture0.png", "/_dash-layout"):
+        assert client.get(path).status_code == 401, path
+    assert client.post("/_dash-update-component", json={}).status_code == 401
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"database": True, "status": "ok"})
+
+
+def test_wrong_passwords_lock_the_account_even_for_the_right_one(client: FlaskClient) -> None:
+    for _ in range(5):
+        assert sign_in(client, "officer_a", "wrong password") == 401
+    assert sign_in(client, "officer_a") == 401
+    assert client.get("/").location == "/login"
+    assert sign_in(client, "officer_b") == 302, "others are not locked"
+
+
+def test_a_form_from_elsewhere_is_refused(client: FlaskClient) -> None:
+    data = {"username": "officer_a", "password": PASSWORD}
+    assert client.post("/login", data=data).status_code == 400, "no token of this session"
+    assert sign_in(client, "officer_a") == 302
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert client.post("/_dash-update-component", json={}, headers=headers).status_code == 403
+    assert client.post("/logout").status_code == 403
+    assert client.get("/data/sites.geojson").status_code == 200, "still signed in"
+
+
+def test_the_session_cookie_is_closed_to_scripts_and_ends_with_the_password(client: FlaskClient, database: str) -> None:
+    client.get("/login")
+    sign_in(client, "officer_a")
+    cookie = client.get_cookie("collateral_session")
+    assert cookie is not None and cookie.http_only and cookie.same_site == "Lax"
+    with closing(connect(database, Role.APP)) as connection, connection:
+        set_password(connection, "officer_a", "another long password")
+    assert client.get("/data/sites.geojson").status_code == 401
+
+
+def test_the_way_after_signing_in_leads_to_no_other_server(client: FlaskClient) -> None:
+    form = client.get("/login?next=https://evil.example/").get_data(as_text=True)
+    assert "evil.example" not in form
+    token = re.search(r'name="token" value="([^"]+)"', form)
+    assert token is not None
+    data = {"username": "officer_a", "password": PASSWORD, "token": token.group(1), "next": "//evil.example"}
+    assert client.post("/login", data=data).location == "/"
+
+
+def test_each_branch_sees_its_own_sites_only(client: FlaskClient, queries: Queries) -> None:
+    sign_in(client, "officer_a")
+    assert points(client) == {"S1", "S2"}
+    assert points(client, "?grade=E") == {"S1"}
+    with client.get("/evidence/S1/picture0.png") as picture:
+        assert picture.data == PICTURE
+    policy = load_policy()
+    mine = words(page_for(queries, policy, viewer(queries, "officer_a"), "/site/S1"))
+    assert "一号工厂" in mine
+    other = viewer(queries, "officer_b")
+    refused = words(page_for(queries, policy, other, "/site/S1"))
+    assert "一号工厂" not in refused and other.t("problem.missing") in refused
+    assert queries.alerts(other) == []
+    assert [row.site_id for row in queries.portfolio(viewer(queries, "risk_a")).rows] == ["S3", "S1", "S2"]
+
+
+def test_evidence_of_other_branches_and_other_files_is_not_served(client: FlaskClient, settings: Settings) -> None:
+    (settings.runtime / "secret.png").write_bytes(b"secret")
+    (settings.evidence / "S1" / "notes.txt").write_text("not a picture")
+    sign_in(client, "officer_b")
+    assert client.get("/evidence/S1/picture0.png").status_code == 404
+    fresh = client.application.test_client()
+    sign_in(fresh, "officer_a")
+    for path in ("S1/../../secret.png", "S1/%2e%2e/%2e%2e/secret.png", "../secret.png", "S1/notes.txt", "S1/absent.png"):
+        assert fresh.get(f"/evidence/{path}").status_code in (301, 302, 308, 404), path
+        assert b"secret" not in fresh.get(f"/evidence/{path}", follow_redirects=True).data
+
+
+def test_the_breakdown_adds_up_to_what_is_missing_from_100(client: FlaskClient, queries: Queries) -> None:
+    risk = viewer(queries, "risk_a")
+    view = queries.site(risk, "S1")
+    assert view is not None and view.score is not None
+    said = words(breakdown_card(risk, view.score))
+    assert "100.00 − 57.90 = 42.10" in said
+    assert said.count("19.30") == 1 and said.count("38.60") == 1
+    assert "no evidence: prior" in said
+
+
+def test_a_site_without_score_or_picture_says_so(client: FlaskClient, queries: Queries) -> None:
+    risk = viewer(queries, "risk_a")
+    said = words(page_for(queries, load_policy(), risk, "/site/S3"))
+    missing = ("score.none_yet", "imagery.none", "side.telemetry_none", "alerts.none_waiting", "witness.none")
+    for key in (*missing, "witness.roofed"):
+        assert risk.t(key) in said, key
+
+
+def test_acts_on_alerts_are_recorded_in_the_persons_name(client: FlaskClient, queries: Queries, database: str) -> None:
+    officer = viewer(queries, "officer_a")
+    alert_id = queries.alerts(officer)[0].alert.alert_id
+    with pytest.raises(InvalidInputError, match="another branch"):
+        queries.act(viewer(queries, "officer_b"), alert_id, "acknowledge", "", 0)
+    with pytest.raises(InvalidInputError, match="may look"):
+        queries.act(replace(officer, user=replace(officer.user, role="auditor")), alert_id, "acknowledge", "", 0)
+    with pytest.raises(InvalidInputError, match="reason"):
+        queries.act(officer, alert_id, "shelve", " ", 24)
+    assert queries.act(officer, alert_id, "shelve", "visit on Monday", 24) == "S1"
+    with closing(connect(database, Role.APP)) as connection, connection:
+        found = alert(connection, alert_id)
+        last = alert_events(connection, alert_id)[-1]
+    assert (found.state, found.actor, last.reason) == (AlertState.SHELVED, "officer_a", "visit on Monday")
+    assert found.expires_at is not None
+    assert queries.portfolio(officer).rows[0].high == 0, "a shelved alert does not wait"
+
+
+def test_the_page_names_the_language_of_the_person_and_of_the_switch(client: FlaskClient) -> None:
+    sign_in(client, "officer_a")
+    assert '<html lang="zh">' in client.get("/").get_data(as_text=True)
+    assert client.get("/language/en?next=/site/S1").location == "/site/S1"
+    assert '<html lang="en">' in client.get("/").get_data(as_text=True)
+    assert client.get("/language/en?next=//evil.example").location == "/"
+
+
+def test_an_empty_portfolio_has_an_empty_map(settings: Settings, queries: Queries, database: str) -> None:
+    import_portfolio(database, Portfolio(users=(User("risk_a", "Li Si", "risk", "", "en"),)))
+    said = words(page_for(queries, load_policy(), viewer(queries, "risk_a"), "/"))
+    assert "No site is monitored yet" in said
+
+
+def test_the_secret_key_is_kept_and_private(settings: Settings, queries: Queries) -> None:
+    first = create_app(settings, queries).server.config["SECRET_KEY"]
+    assert create_app(settings, queries).server.config["SECRET_KEY"] == first
+    assert (settings.runtime / "dashboard.key").stat().st_mode & 0o077 == 0
+    assert len(first) == 64 and Path(settings.runtime / "dashboard.key").read_text() == first
