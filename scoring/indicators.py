@@ -121,6 +121,8 @@ class Assessment:
     """Observation id and revision of the evidence."""
 
 
+BOTH_REST = 0.4
+"""Below this share of a working day on both sides a site rests."""
 LEAST_PLEDGED = 0.8
 """A detector may see this much less than what is pledged before the pledge itself becomes the normal."""
 _Z16 = (
@@ -304,7 +306,8 @@ class Pair:
 def pairs_of_sides(row: Indicator, context: SiteContext, since_days: float) -> list[Pair]:
     """Pictures of the last `since_days` with the daily figure of the same local day, oldest first.
 
-    Activity is compared with a working day's normal on both sides, whatever day it is: both are low on a Sunday.
+    Activity is compared with a working day's normal on both sides, whatever day it is. Days on which both sides rest are
+    left out: they agree about nothing.
     """
     assert row.witness is not None
     if context.site.kind not in row.witness:
@@ -319,8 +322,9 @@ def pairs_of_sides(row: Indicator, context: SiteContext, since_days: float) -> l
     for held in context.scenes(above, subject, context.at - timedelta(days=since_days)):
         seen = context.scene_ratio(held, scene.baseline, like)
         told = context.ratio_on(inside, subject, daily.baseline, held.day, like)
-        if seen is not None and told is not None:
-            found.append(Pair(seen, told))
+        if seen is None or told is None or (activity and max(seen.value, told.value) < BOTH_REST):
+            continue
+        found.append(Pair(seen, told))
     return found
 
 

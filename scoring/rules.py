@@ -21,6 +21,8 @@ STANDSTILL_BELOW = 0.3
 """Activity below this share of normal is a stop, which has a rule of its own, not a decline."""
 _SUNNY_KWH_M2 = 1.0
 """On darker days inverters say little about each other."""
+_REPLAYED_H = 12.0
+"""A day of which so many hours equal an earlier stretch is taken for a replay."""
 
 
 @dataclass(frozen=True)
@@ -247,18 +249,21 @@ def _communication_loss(context: SiteContext, policy: RulePolicy, open_since: Ma
 
 
 def _sources_disagree(context: SiteContext, policy: RulePolicy, open_since: Mapping[str, datetime]) -> list[Finding]:
-    """Gap between the two sides' ratios to normal beyond what their noise explains, picture by picture."""
+    """Gap between the two sides' ratios to normal beyond what their noise explains, picture by picture.
+
+    On a day that repeats an earlier one sample by sample the gap counts twice: picture and replay both speak against the
+    devices.
+    """
     row = next(one for one in INDICATORS if one.key == "agreement")
     pairs = [pair for pair in pairs_of_sides(row, context, since_days=45.0) if not _frozen(context, pair)][-policy.window :]
-    samples = [
-        Sample(
-            pair.above.datum.valid_from,
-            pair.unexplained,
-            _ids(pair.above.datum, pair.inside.datum),
-            _both_sides(pair, context),
-        )
-        for pair in pairs
-    ]
+    samples = []
+    for pair in pairs:
+        facts = _both_sides(pair, context)
+        ids = _ids(pair.above.datum, pair.inside.datum)
+        sample = Sample(pair.above.datum.valid_from, pair.unexplained, ids, facts)
+        replayed = facts["replayed_hours"]
+        twice = sample.figure >= policy.raise_at and isinstance(replayed, float) and replayed >= _REPLAYED_H
+        samples += [sample, sample] if twice else [sample]
     return _site(context, samples)
 
 

@@ -101,6 +101,18 @@ def test_replayed_sensor_while_the_yard_is_empty() -> None:
     assert not raised(result.transitions, "production_stop")
 
 
+def test_a_proven_replay_needs_one_empty_picture_only() -> None:
+    found = []
+    for proven in (False, True):
+        diary = factory(work=lambda day: 0.0 if day >= ONSET else 1.0, reported=lambda day: 1.0)
+        for day in days(ONSET, LAST):
+            diary.day("replayed_hours", day, 24.0 if proven else 0.0)
+        found += raised(evaluate(SiteKind.FACTORY, diary.rows, START, LAST).transitions, "sources_disagree")
+    late, soon = found
+    assert soon.at < late.at
+    assert isinstance(soon.evidence["observations"], list) and len(soon.evidence["observations"]) == 2
+
+
 @pytest.mark.parametrize("recall", [0.6, 0.95])
 def test_a_detector_of_other_recall_makes_no_disagreement(recall: float) -> None:
     result = evaluate(SiteKind.FACTORY, factory(seed=9, recall=recall).rows, date(2026, 6, 20), LAST)
