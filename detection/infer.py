@@ -21,17 +21,19 @@ from detection.metrics import calibrate, suppress
 from detection.models.panels import PanelNet
 from detection.models.slots import CHIP, SlotNet
 from detection.models.vehicles import VehicleMaps, VehicleNet
-from detection.runtime import Runtime, TorchRuntime
-from detection.tiling import Tile, cut, tiles
+from detection.runtime import Runtime
+from detection.runtime_openvino import fastest_runtime
+from detection.tiling import Tile, cut, even_tiles
 from detection.weightfile import Card, default_path, read_weights
 
 HEAVY_M = 7.0
 """A vehicle of this length or longer is heavy."""
-TILE = 512
+TILE = 1024
+"""Longest edge of a tile, pixels: larger tiles see less twice, and need more memory."""
 OVERLAP = 128
 """Pixels: at 0.15 m a lorry of 18 m lies whole in one of two neighbours."""
 _MULTIPLE = 32
-_BATCH = 4
+_BATCH = 1
 _SAME_OBJECT_IOU = 0.45
 
 
@@ -50,13 +52,15 @@ class Box:
     length_px: float
 
 
-def _load(network: str, module: nn.Module, weights: Path | None, default: str) -> tuple[Runtime, Card]:
+def _load(
+    network: str, module: nn.Module, weights: Path | None, default: str, cache: Path | None
+) -> tuple[Runtime, Card]:
     state, card = read_weights(weights or default_path(default), network)
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
         raise InvalidInputError(f"The weights {card.name!r} do not fit the {network} network: {error}") from None
-    return TorchRuntime(module), card
+    return fastest_runtime(module, card.sha256, cache), card
 
 
 def _require_picture(image: NDArray[np.uint8]) -> None:
@@ -69,7 +73,7 @@ def _require_picture(image: NDArray[np.uint8]) -> None:
 def _batches(image: NDArray[np.uint8]) -> Iterator[tuple[list[Tile], NDArray[np.uint8]]]:
     """Tiles of equal size, a few at a time."""
     waiting: dict[tuple[int, ...], list[tuple[Tile, NDArray[np.uint8]]]] = {}
-    for tile in tiles(image.shape[0], image.shape[1], TILE, OVERLAP):
+    for tile in even_tiles(image.shape[0], image.shape[1], TILE, OVERLAP, _MULTIPLE):
         part = cut(image, tile, _MULTIPLE)
         group = waiting.setdefault(part.shape, [])
         group.append((tile, part))
@@ -102,9 +106,12 @@ class VehicleDetector(_Detector):
     """Finds vehicles."""
 
     @classmethod
-    def load(cls, weights: Path | None = None) -> VehicleDetector:
-        """From a safetensors file beside its card; None takes the shipped `vehicles`. Raises as `read_weights`."""
-        return cls(*_load("vehicles", VehicleNet(), weights, "vehicles"))
+    def load(cls, weights: Path | None = None, cache: Path | None = None) -> VehicleDetector:
+        """From a safetensors file beside its card; None takes the shipped `vehicles`. Raises as `read_weights`.
+
+        With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
+        """
+        return cls(*_load("vehicles", VehicleNet(), weights, "vehicles", cache))
 
     def detect(self, image: NDArray[np.uint8], floor: float | None = None) -> list[Box]:
         """Vehicles in a picture (H x W x 3 uint8 RGB on the `gsd_m` grid), strongest first.
@@ -145,9 +152,12 @@ class PanelSegmenter(_Detector):
     """Finds the pixels that show solar panels."""
 
     @classmethod
-    def load(cls, weights: Path | None = None) -> PanelSegmenter:
-        """From a safetensors file beside its card; None takes the shipped `panels`. Raises as `read_weights`."""
-        return cls(*_load("panels", PanelNet(), weights, "panels"))
+    def load(cls, weights: Path | None = None, cache: Path | None = None) -> PanelSegmenter:
+        """From a safetensors file beside its card; None takes the shipped `panels`. Raises as `read_weights`.
+
+        With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
+        """
+        return cls(*_load("panels", PanelNet(), weights, "panels", cache))
 
     def segment(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Picture (H x W x 3 uint8 RGB on the `gsd_m` grid) -> H x W probability of a panel, calibrated.
@@ -171,9 +181,12 @@ class SlotClassifier(_Detector):
     """Tells occupied storage slots from empty ones."""
 
     @classmethod
-    def load(cls, weights: Path | None = None) -> SlotClassifier:
-        """From a safetensors file beside its card; None takes the shipped `slots`. Raises as `read_weights`."""
-        return cls(*_load("slots", SlotNet(), weights, "slots"))
+    def load(cls, weights: Path | None = None, cache: Path | None = None) -> SlotClassifier:
+        """From a safetensors file beside its card; None takes the shipped `slots`. Raises as `read_weights`.
+
+        With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
+        """
+        return cls(*_load("slots", SlotNet(), weights, "slots", cache))
 
     def classify(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """N x 64 x 64 x 3 uint8 RGB (see `rectify`) -> N calibrated probabilities that the slot is occupied."""

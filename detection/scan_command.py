@@ -54,13 +54,13 @@ def run_scan(
     if settings.threads > 0:
         torch.set_num_threads(settings.threads)
     scanner = Scanner(store, ReferenceStore(settings.evidence / "reference"), history)
-    summary = scanner.run(scenes, targets, detectors(settings.evidence, weights), force)
+    summary = scanner.run(scenes, targets, detectors(settings.evidence, weights, settings.runtime / "models"), force)
     scan_s = summary.seconds
     return opened + summary + ScanSummary(seconds=time.monotonic() - started - scan_s)
 
 
-def detectors(evidence: Path, weights: Path | None = None) -> list[WindowConsumer]:
-    """All detectors, each of which knows the sites it wants.
+def detectors(evidence: Path, weights: Path | None = None, cache: Path | None = None) -> list[WindowConsumer]:
+    """All detectors, each of which knows the sites it wants; with a `cache` folder on the fastest engine installed.
 
     Raises:
         InvalidInputError: weights or a card are missing.
@@ -70,9 +70,9 @@ def detectors(evidence: Path, weights: Path | None = None) -> list[WindowConsume
         return None if weights is None else weights / f"{name}.safetensors"
 
     return [
-        VehicleConsumer(VehicleDetector.load(file("vehicles")), evidence),
-        SlotConsumer(SlotClassifier.load(file("slots")), evidence),
-        PanelConsumer(PanelSegmenter.load(file("panels")), evidence),
+        VehicleConsumer(VehicleDetector.load(file("vehicles"), cache), evidence),
+        SlotConsumer(SlotClassifier.load(file("slots"), cache), evidence),
+        PanelConsumer(PanelSegmenter.load(file("panels"), cache), evidence),
     ]
 
 

@@ -51,6 +51,26 @@ def tiles(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
     return [Tile(r, c) for r in spans(height, tile, overlap) for c in spans(width, tile, overlap)]
 
 
+def even_tiles(height: int, width: int, most: int, overlap: int, multiple: int) -> list[Tile]:
+    """All tiles of a picture, as few as tiles of at most `most` pixels can be, and no larger than they need to be.
+
+    Tiles of fixed length cover a picture a little longer than one of them almost twice; these share the length out.
+    """
+    return [
+        Tile(r, c)
+        for r in spans(height, _even(height, most, overlap, multiple), overlap)
+        for c in spans(width, _even(width, most, overlap, multiple), overlap)
+    ]
+
+
+def _even(length: int, most: int, overlap: int, multiple: int) -> int:
+    if length <= most:
+        return most
+    count = -(-(length - overlap) // (most - overlap))
+    needed = -(-(length + (count - 1) * overlap) // count)
+    return min(most, -(-needed // multiple) * multiple)
+
+
 def cut(image: NDArray[np.uint8], tile: Tile, multiple: int) -> NDArray[np.uint8]:
     """The tile's pixels, filled up at the right and below with mid-grey to a multiple of `multiple`."""
     part = image[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
