@@ -64,8 +64,16 @@ def site_of(layout: SiteLayout, kind: SiteKind) -> Site:
                 to_lonlat(POLYGONS[layout.site_id], layout.utm_epsg), False, 900.0, 5000.0, 20)
 
 
+@pytest.fixture(scope="module")
+def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models derived from the weights, made once for all tests."""
+    return tmp_path_factory.mktemp("models")
+
+
 @pytest.fixture
-def pool(settings: Settings) -> Iterator[Pool]:
+def pool(settings: Settings, derived: Path) -> Iterator[Pool]:
+    settings.runtime.mkdir(parents=True, exist_ok=True)
+    (settings.runtime / "models").symlink_to(derived)
     slots = tuple(
         Slot(slot.slot_id, "W1", slot.slot_id, "yard_bay", "", 20.0, to_lonlat(slot.polygon, WAREHOUSE.utm_epsg))
         for slot in WAREHOUSE.slots_of("yard_bay")
