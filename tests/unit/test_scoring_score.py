@@ -95,11 +95,12 @@ def test_only_what_was_known_counts() -> None:
 
 def test_a_late_revision_changes_later_scores_only() -> None:
     diary = factory(1)
-    friday = date(2026, 8, 14)
-    old = score(SiteKind.FACTORY, diary.rows, date(2026, 8, 17))
-    diary.day("energy_kwh_per_day", friday, 0.0, known_at=morning(date(2026, 8, 18)) - timedelta(hours=1), revision=2)
-    assert score(SiteKind.FACTORY, diary.rows, date(2026, 8, 17)).value == old.value
-    assert score(SiteKind.FACTORY, diary.rows, date(2026, 8, 18)).value < old.value - 100
+    friday, monday, tuesday = date(2026, 8, 14), date(2026, 8, 17), date(2026, 8, 18)
+    before = [score(SiteKind.FACTORY, diary.rows, day).value for day in (monday, tuesday)]
+    diary.day("energy_kwh_per_day", friday, 0.0, known_at=morning(tuesday) - timedelta(hours=1), revision=2)
+    after = [score(SiteKind.FACTORY, diary.rows, day).value for day in (monday, tuesday)]
+    assert after[0] == before[0]
+    assert after[1] < before[1] - 100
 
 
 def test_bad_observations_are_no_evidence_and_doubtful_ones_half() -> None:
