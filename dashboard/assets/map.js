@@ -43,6 +43,16 @@ window.collateral = Object.assign({}, window.collateral, (function () {
     return box.innerHTML;
   }
 
+  /* Enter and space do what a click does, for those who work without a mouse. */
+  function byKeyboard(marker) {
+    marker.on('keydown', function (event) {
+      if (event.originalEvent.key !== 'Enter' && event.originalEvent.key !== ' ') { return; }
+      event.originalEvent.preventDefault();
+      marker.fire('click', {latlng: marker.getLatLng(), originalEvent: event.originalEvent}, true);
+    });
+    return marker;
+  }
+
   function siteMarker(feature, latlng, context) {
     const p = feature.properties, words = context.hideout || {};
     graticule(context.map, words.locale);
@@ -57,7 +67,7 @@ window.collateral = Object.assign({}, window.collateral, (function () {
     marker.bindTooltip(
       '<b>' + escaped(name) + '</b><br>' + escaped((words.kinds || {})[p.k] || p.k) + ' · ' + escaped(p.id) +
       '<br><b>' + p.g + '</b> ' + escaped(String(score)), {direction: 'top', offset: [0, -12]});
-    return marker;
+    return byKeyboard(marker);
   }
 
   function clusterMarker(feature, latlng, index, context) {
@@ -73,7 +83,7 @@ window.collateral = Object.assign({}, window.collateral, (function () {
     const text = Object.keys(sums).filter(grade => sums[grade]).map(grade => grade + ' ' + sums[grade]).join(' · ');
     const marker = L.marker(latlng, {icon: icon, alt: String(p.point_count), keyboard: true});
     marker.bindTooltip(text, {direction: 'top', offset: [0, -size / 2]});
-    return marker;
+    return byKeyboard(marker);
   }
 
   /* Lines of longitude and latitude with their degrees: the plain background. */

@@ -168,7 +168,7 @@ def _course(
 
 def _value(viewer: Viewer, key: str, value: object, quantity: str = "") -> str:
     if isinstance(value, bool):
-        return viewer.t("yes" if value else "no")
+        return viewer.t("answer.yes" if value else "answer.no")
     if isinstance(value, (int, float)):
         if key in _PERCENT:
             return viewer.f.percent(float(value))
