@@ -107,7 +107,10 @@ class Demo:
         supervisor = Supervisor(self.runtime / "logs", self.environment)
         inbox = self.runtime / "inbox"
         inbox.mkdir(parents=True, exist_ok=True)
+        ingest_log = supervisor.log_path("ingest")
+        before = ingest_log.stat().st_size if ingest_log.is_file() else 0
         supervisor.start(Program("ingest", ("ingest",)))
+        self._await_subscription(ingest_log, before)
         supervisor.start(
             Program("fleet", ("fleet", "--world", str(self.world), "--interval", str(FLEET_INTERVAL_S)))
         )
@@ -141,6 +144,17 @@ class Demo:
                     f"The dashboard did not answer within {wait_s:.0f} s; see {self.runtime / 'logs' / 'dashboard.log'}."
                 )
             time.sleep(0.2)
+
+    def _await_subscription(self, ingest_log: Path, began: int) -> None:
+        """Waits until ingest has subscribed: a new broker keeps nothing for a subscriber it has never seen."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline:
+            with ingest_log.open("rb") as stream:
+                stream.seek(began)
+                if b"subscribed" in stream.read():
+                    return
+            time.sleep(0.2)
+        raise ServiceError(f"Ingest did not subscribe within {READY_WITHIN_S:.0f} s; see {ingest_log}.")
 
     def stop_services(self) -> None:
         """Stops the private database and broker."""
