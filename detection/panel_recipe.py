@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detection.augment import affine, photometric, random_angle
-from detection.dataset import Chip, Picture, read_chips_folder, read_masks_folder, read_picture, resample
+from detection.dataset import Chip, MaskedImage, Picture, read_chips_folder, read_masks_folder, read_picture, resample
 from detection.models.backbone import load_imagenet
 from detection.models.panels import PanelNet
 from detection.paste import paste_panels
@@ -44,6 +44,8 @@ class PanelTask:
 
     chips: tuple[Chip, ...]
     backgrounds: tuple[Background, ...]
+    rendered: tuple[MaskedImage, ...] = ()
+    """Rendered scenes with masks; a third of the samples where given."""
 
     @property
     def positives(self) -> int:
@@ -58,7 +60,9 @@ class PanelTask:
 
     def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Picture (3, CROP, CROP) uint8 and (CROP, CROP) uint8: 0 none, 1 panel, 2 unknown (panels somewhere)."""
-        if rng.random() < 0.6:
+        if self.rendered and rng.random() < 0.33:
+            picture, mask = self._scene(rng)
+        elif rng.random() < 0.6:
             picture, mask = self._chip(rng)
         else:
             picture, mask = self._drawn(rng)
@@ -72,6 +76,15 @@ class PanelTask:
         matrix = _turn(chip.image, scale, rng)
         picture = cv2.warpAffine(chip.image, matrix, (CROP, CROP), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
         return picture, np.full((CROP, CROP), UNKNOWN if label else 0, np.uint8)
+
+    def _scene(self, rng: np.random.Generator) -> tuple[Picture, NDArray[np.uint8]]:
+        item = self.rendered[int(rng.integers(len(self.rendered)))]
+        matrix = _turn(item.image, item.gsd_m / GSD_M * float(rng.uniform(0.85, 1.2)), rng)
+        picture = cv2.warpAffine(item.image, matrix, (CROP, CROP), borderMode=cv2.BORDER_REFLECT_101)
+        mask = cv2.warpAffine(
+            item.mask.astype(np.uint8), matrix, (CROP, CROP), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
+        )
+        return picture.astype(np.uint8), mask.astype(np.uint8)
 
     def _drawn(self, rng: np.random.Generator) -> tuple[Picture, NDArray[np.uint8]]:
         if rng.random() < 0.5:
@@ -123,11 +136,12 @@ def _turn(picture: Picture, scale: float, rng: np.random.Generator) -> NDArray[n
     return affine((float(centre[0]), float(centre[1])), (CROP / 2, CROP / 2), scale, angle, flip)
 
 
-def prepare(data: Path) -> tuple[PanelTask, list[Chip]]:
+def prepare(data: Path, rendered: Path | None = None) -> tuple[PanelTask, list[Chip]]:
     """The task, and the chips kept for calibration."""
     chips = read_chips_folder(data / "solar_chips", "train")
     kept = tuple(chip for index, chip in enumerate(chips) if index % HOLD_EVERY)
-    return PanelTask(kept, _backgrounds(data)), chips[::HOLD_EVERY]
+    scenes = tuple(read_masks_folder(rendered, "train")) if rendered is not None else ()
+    return PanelTask(kept, _backgrounds(data), scenes), chips[::HOLD_EVERY]
 
 
 def _backgrounds(data: Path) -> tuple[Background, ...]:
