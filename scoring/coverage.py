@@ -124,7 +124,18 @@ def _by_slots(context: SiteContext, asset: Asset) -> _Part | None:
     if sum(min(item.value, 1.0 - item.value) for item in held) > _UNDECIDED * len(held):
         return None
     total = sum(slot.capacity for slot in slots)
-    return "slots", min(1.0, amount * total / capacity / asset.quantity), held
+    share = amount * total / capacity / asset.quantity * _left_since(context, min(item.day for item in held))
+    return "slots", min(1.0, share), held
+
+
+def _left_since(context: SiteContext, day: date) -> float:
+    """What devices say is left of that day's stock, at most 1: a picture knows nothing of what went after it."""
+    subject = f"site:{context.site.site_id}"
+    for quantity in ("tags_present_share", "stock_weight_kg"):
+        told = sorted(context.by_day(quantity, subject, day, context.last_due).items())
+        if told and told[0][0] == day and told[0][1].value > 0:
+            return min(1.0, told[-1][1].value / told[0][1].value)
+    return 1.0
 
 
 def _by_devices(context: SiteContext) -> list[_Part | None]:

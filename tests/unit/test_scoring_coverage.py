@@ -46,6 +46,14 @@ def test_occupied_slots_times_capacity_times_price() -> None:
     assert found.pledge_ratio == pytest.approx(200_000 / 180_000)
 
 
+def test_a_picture_is_brought_forward_by_what_devices_saw_go_since() -> None:
+    diary = pictures(occupied=20, age=3)
+    for age, share in ((3, 0.96), (2, 0.96), (1, 0.48)):
+        diary.day("tags_present_share", DAY - timedelta(days=age), share)
+    (part,) = verified(diary, make_asset("A1"))
+    assert part.basis == "slots" and part.share == part.most == pytest.approx(0.5)
+
+
 def test_tags_stand_in_for_pictures_that_are_old_or_incomplete() -> None:
     for diary in (pictures(occupied=20, age=13), pictures(occupied=20, seen=10), Diary()):
         diary.day("tags_present_share", DAY - timedelta(days=1), 0.6)
