@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
+from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from collateral.domain import Site, Slot
@@ -74,8 +75,8 @@ def _transformed(geometry: BaseGeometry, transformer: Transformer) -> BaseGeomet
 
 def mask_inside(geometry: BaseGeometry, grid: GridSpec) -> NDArray[np.bool_]:
     """Rows x columns, True where a pixel's centre lies in `geometry` (coordinates of the grid)."""
-    columns, rows = np.meshgrid(np.arange(grid.size.width) + 0.5, np.arange(grid.size.height) + 0.5)
-    places = grid.to_map(np.stack([columns.ravel(), rows.ravel()], axis=1))
-    shapely.prepare(geometry)
-    inside: NDArray[np.bool_] = shapely.contains_xy(geometry, places[:, 0], places[:, 1])
-    return inside.reshape(grid.size.height, grid.size.width)
+    shape = (grid.size.height, grid.size.width)
+    if geometry.is_empty:
+        return np.zeros(shape, np.bool_)
+    inside: NDArray[np.uint8] = rasterize([geometry], shape, transform=grid.affine, default_value=1, dtype="uint8")
+    return inside > 0
