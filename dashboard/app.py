@@ -101,7 +101,7 @@ def _route(app: Dash, queries: Queries, policy: Policy) -> None:
         except (CollateralError, psycopg2.Error):
             log.exception("page %s could not be made", path)
             content = problem.layout(viewer, "database")
-        return [header, html.Main(content, id="page", tabIndex="-1")]
+        return [header, html.Main(content, id=Shell.CONTENT, tabIndex="-1")]
 
 
 def page_for(queries: Queries, policy: Policy, viewer: Viewer, path: str) -> Component:

@@ -8,6 +8,7 @@ class Shell:
 
     LOCATION = "location"
     PAGE = "page"
+    CONTENT = "content"
     LOGOUT = "logout"
     LANGUAGE = "language-switch"
 

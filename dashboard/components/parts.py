@@ -76,7 +76,7 @@ def page_header(viewer: Viewer, path: str, token: str) -> Component:
     links = (("/", "nav.map"), ("/alerts", "nav.alerts"))
     return html.Header(
         [
-            html.A(t("nav.skip"), href="#page", className="skip"),
+            html.A(t("nav.skip"), href="#content", className="skip"),
             dcc.Link(
                 [html.Img(src="/assets/favicon.svg", alt="", width="28", height="28"), html.Span(t("app.name"))],
                 href="/", className="brand",

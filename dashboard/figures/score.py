@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import plotly.graph_objects as go
 
 from collateral.domain import Score
-from dashboard.figures.theme import GRADE_COLOURS, INK, LINE, SOFT_INK, styled
+from dashboard.figures.theme import GRADE_COLOURS, INK, LINE, SOFT_INK, dated, styled
 from dashboard.i18n import Texts
 from dashboard.model import HistoryPoint
 
@@ -39,7 +39,7 @@ def score_scale(score: Score, grades: Scale) -> go.Figure:
     )
     styled(figure, 84)
     figure.update_layout(margin={"l": 8, "r": 8, "t": 0, "b": 20}, hovermode=False)
-    figure.update_xaxes(range=[-1, 101], showgrid=False, tickvals=sorted(ends), tickformat="d")
+    figure.update_xaxes(range=[-1, 101], showgrid=False, tickvals=sorted(ends))
     figure.update_yaxes(range=[-1.1, 0.8], visible=False)
     return figure
 
@@ -69,6 +69,6 @@ def score_history(points: Sequence[HistoryPoint], grades: Scale, zone: str, t: T
             type="line", x0=0, x1=1, xref="paper", y0=least, y1=least, line={"color": LINE, "width": 1, "dash": "dot"},
             layer="below",
         )
-    styled(figure, 240)
+    dated(styled(figure, 240))
     figure.update_yaxes(range=[0, 102], showgrid=False, tickvals=sorted({0.0, 100.0, *(least for _, least in grades)}))
     return figure

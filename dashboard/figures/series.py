@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import plotly.graph_objects as go
 
 from collateral.domain import Quality, Source
-from dashboard.figures.theme import ABOVE, BAND, INSIDE, SOFT_INK, styled
+from dashboard.figures.theme import ABOVE, BAND, INSIDE, SOFT_INK, dated, styled
 from dashboard.i18n import Texts
 from dashboard.normal import Chart
 
@@ -45,7 +45,7 @@ def series(chart: Chart, zone: str, t: Texts) -> go.Figure:
             hovertemplate=t("series.hover"),
         )
     )
-    styled(figure, 170)
+    dated(styled(figure, 170))
     figure.update_yaxes(rangemode="tozero", nticks=4)
     figure.update_xaxes(nticks=4)
     return figure

@@ -41,7 +41,12 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
     )
     figure.update_xaxes(
         gridcolor=LINE, zeroline=False, linecolor=LINE, tickfont={"color": SOFT_INK}, fixedrange=True,
-        hoverformat="%Y-%m-%d %H:%M", tickformat="%Y-%m-%d",  # the same in every language
     )
     figure.update_yaxes(gridcolor=LINE, zeroline=False, linecolor=LINE, tickfont={"color": SOFT_INK}, fixedrange=True)
+    return figure
+
+
+def dated(figure: go.Figure) -> go.Figure:
+    """Times on the horizontal axis in digits: the same in every language."""
+    figure.update_xaxes(type="date", hoverformat="%Y-%m-%d %H:%M", tickformat="%Y-%m-%d")
     return figure
