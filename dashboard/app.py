@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import psycopg2
-from dash import Dash, Input, Output, dcc, html
+from dash import ClientsideFunction, Dash, Input, Output, dcc, html
 from dash.development.base_component import Component
 from flask import Flask, has_request_context
 from flask_login import current_user
@@ -88,7 +88,10 @@ def create_app(settings: Settings, queries: Queries, policy: Policy | None = Non
 
 
 def _shell() -> Component:
-    return html.Div([dcc.Location(id=Shell.LOCATION, refresh="callback-nav"), html.Div(id=Shell.PAGE)], className="app")
+    return html.Div(
+        [dcc.Location(id=Shell.LOCATION, refresh="callback-nav"), dcc.Store(id=Shell.ANCHOR), html.Div(id=Shell.PAGE)],
+        className="app",
+    )
 
 
 def _route(app: Dash, queries: Queries, policy: Policy) -> None:
@@ -102,6 +105,12 @@ def _route(app: Dash, queries: Queries, policy: Policy) -> None:
             log.exception("page %s could not be made", path)
             content = problem.layout(viewer, "database")
         return [header, html.Main(content, id=Shell.CONTENT, tabIndex="-1")]
+
+
+    app.clientside_callback(  # type: ignore[no-untyped-call]
+        ClientsideFunction("collateral", "showAnchor"), Output(Shell.ANCHOR, "data"), Input(Shell.PAGE, "children"),
+        prevent_initial_call=True,
+    )
 
 
 def page_for(queries: Queries, policy: Policy, viewer: Viewer, path: str) -> Component:

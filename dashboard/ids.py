@@ -9,6 +9,7 @@ class Shell:
     LOCATION = "location"
     PAGE = "page"
     CONTENT = "content"
+    ANCHOR = "anchor"
     LOGOUT = "logout"
     LANGUAGE = "language-switch"
 

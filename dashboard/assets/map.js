@@ -138,6 +138,15 @@ window.collateral = Object.assign({}, window.collateral, (function () {
 
 window.dash_clientside = Object.assign({}, window.dash_clientside, {
   collateral: {
+    /* The part of the page that the address names, once it is there; else the beginning of the page. */
+    showAnchor: function () {
+      const wanted = decodeURIComponent(window.location.hash.slice(1));
+      window.setTimeout(function () {
+        const part = wanted && document.getElementById(wanted);
+        if (part) { part.scrollIntoView(); } else { window.scrollTo(0, 0); }
+      }, 300);
+      return window.dash_clientside.no_update;
+    },
     openSite: function (feature) {
       const p = feature && feature.properties;
       return p && !p.cluster && p.id ? '/site/' + encodeURIComponent(p.id) : window.dash_clientside.no_update;

@@ -21,6 +21,8 @@ from collateral.passwords import set_password
 from collateral.settings import Settings
 from dashboard.app import create_app, page_for
 from dashboard.components.breakdown import breakdown_card
+from dashboard.components.parts import page_header
+from dashboard.ids import Shell
 from dashboard.model import Viewer
 from dashboard.queries import Queries
 from scoring.policy import load_policy
@@ -160,6 +162,16 @@ def test_a_site_without_score_or_picture_says_so(client: FlaskClient, queries: Q
     missing = ("score.none_yet", "imagery.none", "side.telemetry_none", "alerts.none_waiting", "witness.none")
     for key in (*missing, "witness.roofed"):
         assert risk.t(key) in said, key
+
+
+def test_no_page_uses_an_element_id_twice(client: FlaskClient, queries: Queries) -> None:
+    risk, policy = viewer(queries, "risk_a"), load_policy()
+    shell = [Shell.LOCATION, Shell.ANCHOR, Shell.PAGE, Shell.CONTENT]
+    for path in ("/", "/alerts", "/site/S1", "/site/S3", "/nowhere"):
+        parts = [page_header(risk, path, "token"), page_for(queries, policy, risk, path)]
+        found = [str(one.id) for part in parts for one in [part, *part._traverse()] if getattr(one, "id", None)]
+        twice = {name for name in found if found.count(name) > 1} | set(found) & set(shell)
+        assert twice == set(), path
 
 
 def test_acts_on_alerts_are_recorded_in_the_persons_name(client: FlaskClient, queries: Queries, database: str) -> None:
