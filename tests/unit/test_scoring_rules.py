@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from collateral.domain import Priority, SiteKind
+from collateral.domain import Priority, Quality, SiteKind
 from scoring.alerts import Move, Transition
 from tests.scoring_support import LAST, Diary, days, evaluate, factory, make_asset, morning, solar, warehouse
 
@@ -123,8 +123,10 @@ def test_frozen_sensor() -> None:
     diary = factory()
     for day in days(ONSET, LAST):
         diary.day("frozen_hours", day, 24.0 if day > ONSET else 13.5, revision=2)
-    result = evaluate(SiteKind.FACTORY, diary.rows, START, date(2026, 8, 10))
+        diary.day("energy_kwh_per_day", day, 0.0, quality=Quality.DOUBTFUL, revision=2)
+    result = evaluate(SiteKind.FACTORY, diary.rows, START, LAST)
     check_detected(result.transitions, "sensor_frozen", Priority.MEDIUM, 4)
+    assert {step.rule for step in result.transitions} == {"sensor_frozen"}, "a frozen register proves no standstill"
 
 
 def test_gateway_outage_with_burst_clears_again() -> None:
