@@ -48,9 +48,18 @@ HISTORY = timedelta(days=400)
 MOST_ALERTS = 500
 
 _PORTFOLIO = """
-WITH newest AS (
+WITH recent AS (
+    -- Sites are scored every day: the few newest days are read first, and history only for sites that are not among them.
     SELECT DISTINCT ON (subject_id) subject_id AS site_id, at, value, lower, upper, grade, support
-    FROM officer_score WHERE subject_kind = 'site' ORDER BY subject_id, at DESC, score_id DESC
+    FROM officer_score WHERE subject_kind = 'site' AND at > now() - interval '2 days'
+    ORDER BY subject_id, at DESC, score_id DESC
+), older AS (
+    SELECT DISTINCT ON (subject_id) subject_id AS site_id, at, value, lower, upper, grade, support
+    FROM officer_score WHERE subject_kind = 'site' AND at <= now() - interval '2 days'
+        AND subject_id IN (SELECT site_id FROM officer_site EXCEPT SELECT site_id FROM recent)
+    ORDER BY subject_id, at DESC, score_id DESC
+), newest AS (
+    SELECT * FROM recent UNION ALL SELECT * FROM older
 ), waiting AS (
     SELECT site_id, count(*) FILTER (WHERE priority = 'high') AS high,
         count(*) FILTER (WHERE priority = 'medium') AS medium, count(*) FILTER (WHERE priority = 'low') AS low

@@ -47,7 +47,7 @@ def series(chart: Chart, zone: str, t: Texts) -> go.Figure:
     )
     dated(styled(figure, 170))
     figure.update_yaxes(rangemode="tozero", nticks=4)
-    figure.update_xaxes(nticks=4)
+    figure.update_xaxes(nticks=4, tickangle=0)
     return figure
 
 
