@@ -1,7 +1,7 @@
 """Evidence files of one window: the picture with what was found drawn on it, and the same as GeoJSON.
 
 Files lie under EVIDENCE/SITE/TIME_SCENE_DETECTOR.{jpg,geojson}; JPEG because a year of scenes of one portfolio as PNG fills
-a disk (measured: 110 kB against 1.1 MB a window).
+a disk (measured: 82 kB against 585 kB a window).
 """
 
 from __future__ import annotations
