@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import orjson
 
@@ -56,9 +57,17 @@ TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Raises what argparse would print and exit with, so that a caller who asked for JSON gets it then too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}; see {self.prog} --help.")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 done, 1 failed, 2 usage."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    configure_logging("--verbose" in words)
     key, rest = _choose(words)
     if key is None:
         return _overview(words)
@@ -67,8 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ServiceError as error:
         return _fail(str(error), "--json" in rest, 1)
     parser = _parser(key, command)
-    args = parser.parse_args(rest)
-    configure_logging(args.verbose)
+    try:
+        args = parser.parse_args(rest)
+    except UsageError as error:
+        return _fail(str(error), "--json" in rest, 2)
     try:
         outcome = command.run(args, load_settings(os.environ))
     except UsageError as error:
@@ -117,11 +128,12 @@ def load_command(key: tuple[str, str]) -> Command:
 
 
 def _parser(key: tuple[str, str], command: Command) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=" ".join(filter(None, ("collateral", *key))),
         description=command.summary,
         epilog=f"example:\n  {command.example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.add_argument("--verbose", action="store_true", help="log more on standard error")
@@ -136,10 +148,10 @@ def _overview(words: Sequence[str]) -> int:
     if words and words[0] in ("-h", "--help", "help"):
         sys.stdout.write(text)
         return 0
-    if words:
-        text = f"collateral: unknown command {' '.join(words[:2])!r}\n{text}"
     sys.stderr.write(text)
-    return 2
+    asked = " ".join(word for word in words[:2] if not word.startswith("-"))
+    problem = f"There is no command {asked!r}; `collateral --help` lists them." if asked else "No command was given."
+    return _fail(problem, "--json" in words, 2)
 
 
 def _fail(message: str, as_json: bool, code: int) -> int:

@@ -28,6 +28,7 @@ from collateral.settings import Settings
 
 KEEP_RUNS = timedelta(days=90)
 KEEP_OUTPUTS = timedelta(days=14)
+MOST_EVERY_S = 366 * 86_400
 
 
 def _migrate(args: argparse.Namespace, settings: Settings) -> Outcome:
@@ -110,6 +111,8 @@ def _service_text(one: Mapping[str, object]) -> str:
 def _schedule(args: argparse.Namespace, settings: Settings) -> Outcome:
     url = settings.require_database()
     intervals = _intervals(args.every)
+    if args.parallel < 1:
+        raise UsageError(f"--parallel {args.parallel} would run nothing; use 1 or more.")
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -129,6 +132,8 @@ def _intervals(given: Sequence[str]) -> dict[str, int]:
         name, _, seconds = text.partition("=")
         if not seconds.isdecimal():
             raise UsageError(f"--every {text!r} is not NAME=SECONDS, e.g. --every score=60.")
+        if not 1 <= int(seconds) <= MOST_EVERY_S:
+            raise UsageError(f"--every {text!r}: use 1 to {MOST_EVERY_S} seconds.")
         found[name] = int(seconds)
     return found
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,13 +44,31 @@ def test_without_words_it_lists_the_commands(capsys: pytest.CaptureFixture[str])
 
 def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["portfolio", "burn"]) == 2
-    assert "unknown command 'portfolio burn'" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "no command 'portfolio burn'" in shown.err and shown.out == ""
+    assert main(["portfolio", "burn", "--json"]) == 2
+    assert "no command 'portfolio burn'" in json.loads(capsys.readouterr().out)["error"]
 
 
-def test_a_wrong_option_is_a_usage_error() -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["portfolio", "schema", "--colour"])
-    assert ended.value.code == 2
+def test_a_wrong_option_is_a_usage_error_also_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["portfolio", "schema", "--colour"]) == 2
+    shown = capsys.readouterr()
+    assert "--colour" in shown.err and shown.out == ""
+    assert main(["portfolio", "import", "--json"]) == 2
+    assert "required: folder" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_every_example_is_a_command_line() -> None:
+    for key in TABLE:
+        command = load_command(key)
+        words = shlex.split(command.example.partition(">")[0])
+        parser = argparse.ArgumentParser()
+        for option in ("--json", "--verbose"):
+            parser.add_argument(option, action="store_true")
+        command.configure(parser)
+        length = len([word for word in key if word])
+        assert words[: length + 1] == ["collateral", *filter(None, key)]
+        parser.parse_args(words[length + 1 :])
 
 
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
