@@ -42,8 +42,8 @@ from collateral.errors import IntegrityError, InvalidInputError
 
 T = TypeVar("T")
 
-_WRITE_LOCK = 7_203_512
-"""Advisory lock: two imports at the same moment would count the same revision numbers."""
+_WRITE_LOCK = 7_203_515
+"""Advisory lock: two imports at the same moment would count the same revision numbers. No other module's number."""
 
 
 def _geometry(value: object) -> BaseGeometry:

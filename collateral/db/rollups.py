@@ -17,7 +17,7 @@ from collateral.db.pool import fetch_dicts
 from collateral.db.telemetry import DIRTY_LOCK, from_us, to_us
 
 _READING_KINDS = {"series_id": INT4, "time": INT8, "value": FLOAT8, "received_at": INT8}
-_OBSERVE_LOCK = 7_203_513
+_OBSERVE_LOCK = 7_203_514
 
 
 @dataclass(frozen=True)
