@@ -41,5 +41,7 @@ bench: setup ## the measured comparisons, small
 	@$(COLLATERAL) bench ingest --quick --json
 
 clean: ## removes .venv and stops and removes private services and sample worlds (.runtime)
-	@if [ -x $(COLLATERAL) ]; then $(COLLATERAL) services down; fi
+	@for state in .runtime/services.json .runtime/*/services.json; do \
+	  if [ -x $(COLLATERAL) ] && [ -f $$state ]; then COLLATERAL_RUNTIME=$$(dirname $$state) $(COLLATERAL) services down; fi; \
+	done
 	@rm -rf $(VENV) .runtime .mypy_cache .ruff_cache .pytest_cache build *.egg-info

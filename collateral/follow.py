@@ -1,7 +1,8 @@
 """`python -m collateral.follow PID WORDS...`: a command that ends when the process PID, its parent, does.
 
 The scheduler starts its jobs so: were a job to outlive a killed scheduler, the next scheduler would run it a second time
-beside the first. Linux tells a child of its parent's death (prctl PR_SET_PDEATHSIG); elsewhere the job runs on.
+beside the first. The supervisor starts its programs so. Linux tells a child of its parent's death (prctl PR_SET_PDEATHSIG);
+elsewhere the job runs on.
 """
 
 from __future__ import annotations

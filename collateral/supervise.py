@@ -1,4 +1,8 @@
-"""Child processes with one log each: started, watched, started again when they fall, and ended by id."""
+"""Child processes with one log each: started, watched, started again when they fall, and ended by id.
+
+Where the system can, they end with their supervisor even when that is killed (`collateral.follow`): two ingests under one
+name would throw each other out of the broker for ever.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +114,7 @@ class Supervisor:
         self.logs.mkdir(parents=True, exist_ok=True)
         with self.log_path(program.name).open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "collateral.cli", *program.arguments],
+                [sys.executable, "-m", "collateral.follow", str(os.getpid()), *program.arguments],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 env={**os.environ, **self.environment}, start_new_session=True,
             )
