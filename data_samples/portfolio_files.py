@@ -20,6 +20,7 @@ from collateral.domain import (
     Asset,
     AssetKind,
     Borrower,
+    Device,
     Link,
     Loan,
     LoanSite,
@@ -28,6 +29,7 @@ from collateral.domain import (
     Site,
     SiteKind,
     Slot,
+    User,
 )
 from data_samples.calendar import CALENDAR, HOLIDAY_NAMES
 from data_samples.clock import Clock, stream
@@ -222,13 +224,14 @@ def write_portfolio_files(portfolio: Portfolio, folder: Path, until: date) -> No
     """Writes the import folder. Prices dated after `until` are left out: nobody knows them yet."""
     folder.mkdir(parents=True, exist_ok=True)
     prices = [price for price in portfolio.prices if price.valid_from <= until]
-    tables: Mapping[str, Sequence[Any]] = {
-        "borrowers": portfolio.borrowers, "loans": portfolio.loans, "loan_sites": portfolio.loan_sites,
-        "assets": portfolio.assets, "devices": portfolio.devices, "prices": prices, "links": portfolio.links,
-        "users": portfolio.users,
+    tables: Mapping[str, tuple[type[Any], Sequence[Any]]] = {
+        "borrowers": (Borrower, portfolio.borrowers), "loans": (Loan, portfolio.loans),
+        "loan_sites": (LoanSite, portfolio.loan_sites), "assets": (Asset, portfolio.assets),
+        "devices": (Device, portfolio.devices), "prices": (Price, prices), "links": (Link, portfolio.links),
+        "users": (User, portfolio.users),
     }
-    for name, items in tables.items():
-        _write_csv(folder / f"{name}.csv", items)
+    for name, (row, items) in tables.items():
+        _write_csv(folder / f"{name}.csv", row, items)
     _write_geojson(folder / "sites.geojson", portfolio.sites)
     _write_geojson(folder / "slots.geojson", portfolio.slots)
     with (folder / "holidays.csv").open("w", newline="", encoding="utf-8") as handle:
@@ -249,10 +252,10 @@ def _cell(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _write_csv(path: Path, items: Sequence[Any]) -> None:
+def _write_csv(path: Path, row: type[Any], items: Sequence[Any]) -> None:
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
-        names = [item.name for item in fields(items[0])] if items else []
+        names = [column.name for column in fields(row)]
         writer.writerow(["corridor_wkt" if name == "corridor" else name for name in names])
         writer.writerows([_cell(getattr(item, name)) for name in names] for item in items)
 

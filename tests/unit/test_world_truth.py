@@ -13,6 +13,8 @@ import pytest
 
 from collateral.domain import SiteKind
 from collateral.errors import InvalidInputError
+from collateral.portfolio.folder import read_folder
+from collateral.portfolio.problems import errors
 from data_samples.calendar import DayKind, day_kind
 from data_samples.clock import PER_DAY, STEP_H, stream
 from data_samples.inventory import SitePlan
@@ -348,6 +350,7 @@ def test_committed_world_is_small_whole_and_what_its_config_says() -> None:
     folder = Path(__file__).parents[2] / "data_samples" / "small_world"
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 5_000_000
+    assert errors(read_folder(folder / "portfolio").problems) == []
     planned = load_world(folder)
     written = json.loads((folder / "truth" / "storylines.json").read_text())
     assert [(row["name"], row["site"]) for row in written] == [(story.name, story.site_id) for story in planned.storylines]
