@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +68,9 @@ def read_blocks(path: Path) -> list[SeriesBlock]:
         InvalidInputError: the file is not in the documented format.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             return [_block(data, index, str(name)) for index, name in enumerate(data["series"])]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidInputError(f"{path} is not a recording ({error}); write the folder again.") from error
 
 
@@ -141,7 +143,8 @@ def _joined(blocks: list[SeriesBlock], part: Callable[[SeriesBlock], NDArray[np.
 
 def _clean(block: SeriesBlock) -> SeriesBlock:
     row = reading_quantity(block.quantity)
-    good = (block.value >= row.low) & (block.value <= row.high) & (block.time_us <= block.received_us + _FUTURE_US)
+    good = np.isfinite(block.value) & (block.value >= row.low) & (block.value <= row.high)
+    good &= block.time_us <= block.received_us + _FUTURE_US
     if good.all():
         return block
     times, values = block.time_us[good], block.value[good]
@@ -152,6 +155,9 @@ def _clean(block: SeriesBlock) -> SeriesBlock:
 
 def _store(connection: Connection, batch: ReadingBatch) -> Counts:
     """Straight into the table when all is new (twice as fast), else through the staged merge."""
+    unnumbered = batch.sequence == telemetry.NO_SEQUENCE
+    if unnumbered.any() and not unnumbered.all():
+        return telemetry.merge_readings(connection, batch)
     with connection.cursor() as cursor:
         cursor.execute("SAVEPOINT straight")
         try:

@@ -63,9 +63,20 @@ def test_unknown_device_stores_nothing_and_says_what_to_do(database: str, tmp_pa
     with Pool(database, Role.INGEST, size=1) as pool, pytest.raises(InvalidInputError, match="not in the portfolio"):
         backfill(pool, folder)
     assert number(database, "SELECT count(*) FROM reading") == 0
-    (folder / "telemetry/S1.npz").write_bytes(b"PK nonsense")
-    with Pool(database, Role.INGEST, size=1) as pool, pytest.raises(InvalidInputError, match="not a recording"):
-        backfill(pool, folder)
+    whole = (folder / "telemetry/S1.npz").read_bytes()
+    for broken in (b"PK nonsense", whole[: len(whole) // 2], b""):
+        (folder / "telemetry/S1.npz").write_bytes(broken)
+        with Pool(database, Role.INGEST, size=1) as pool, pytest.raises(InvalidInputError, match="not a recording"):
+            backfill(pool, folder)
+
+
+def test_rows_with_and_without_numbers_come_together(database: str, tmp_path: Path) -> None:
+    folder = recording(tmp_path, count=4)
+    data = dict(np.load(folder / "telemetry/S1.npz"))
+    np.savez(folder / "telemetry/S1.npz", **{**data, "s0": np.array([-1, 8, -1, 9])})
+    with Pool(database, Role.INGEST, size=1) as pool:
+        assert backfill(pool, folder).counts.stored == 4
+    assert rows(database, "SELECT sequence FROM reading ORDER BY time") == [(None,), (8,), (None,), (9,)]
 
 
 def test_commands_from_files_to_figures(
