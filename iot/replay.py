@@ -72,12 +72,15 @@ def parse_map(text: str) -> dict[str, str]:
     Raises:
         InvalidInputError: no pair, or an unknown quantity.
     """
-    pairs = {}
+    pairs: dict[str, str] = {}
     for part in text.split(","):
         column, _, quantity = part.strip().rpartition("=")
         if not column:
             raise InvalidInputError(f"--map {text!r} is not COLUMN=quantity,...; write for example Usage=active_power_kw.")
-        pairs[column.strip()] = reading_quantity(quantity.strip()).key
+        key = reading_quantity(quantity.strip()).key
+        if column.strip() in pairs or key in pairs.values():
+            raise InvalidInputError(f"--map {text!r} names {column.strip()!r} or {key!r} twice; one column is one quantity.")
+        pairs[column.strip()] = key
     return pairs
 
 
@@ -123,6 +126,13 @@ def read_recording(recording: Recording) -> Iterator[ReplayRow | None]:
     Raises:
         InvalidInputError: a column is missing, or a time or a value cannot be read; the message names the line.
     """
+    try:
+        yield from _rows(recording)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInputError(f"{recording.path} cannot be read ({error}); save it as CSV in UTF-8.") from error
+
+
+def _rows(recording: Recording) -> Iterator[ReplayRow | None]:
     with recording.path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
         present = reader.fieldnames or []

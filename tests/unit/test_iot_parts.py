@@ -119,7 +119,7 @@ def test_times_of_recordings(text: str) -> None:
     assert parse_time(text, ZONE) == datetime(2024, 1, 2, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["", "x=", "=y", "a=nothing"])
+@pytest.mark.parametrize("text", ["", "x=", "=y", "a=nothing", "a=weight_kg,b=weight_kg", "a=weight_kg,a=speed_km_h"])
 def test_map_must_name_known_quantities(text: str) -> None:
     with pytest.raises(InvalidInputError):
         parse_map(text)
@@ -134,6 +134,9 @@ def test_recording_with_rebuilt_times_skips_empty_rows(tmp_path: Path) -> None:
     assert first.time == datetime(2024, 1, 1, 0, 15, tzinfo=ZONE)
     assert third.time - first.time == timedelta(minutes=30) and third.values == {"energy_interval_kwh": 2.0}
     with pytest.raises(InvalidInputError, match="no column 'b'"):
+        list(read_recording(Recording(path, {"b": "weight_kg"}, ZONE, "when")))
+    path.write_bytes("when,重量\n".encode("gbk"))
+    with pytest.raises(InvalidInputError, match="UTF-8"):
         list(read_recording(Recording(path, {"b": "weight_kg"}, ZONE, "when")))
 
 
