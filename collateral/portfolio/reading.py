@@ -96,7 +96,9 @@ def _read_table(found: RawFile, text: str) -> RawFile:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error as error:
         return found.refuse(f"The quotation marks do not match ({error}).", "Save the file again from a spreadsheet as CSV.")
-    first = next(position for position, line in enumerate(lines) if any(cell.strip() for cell in line))
+    first = next((position for position, line in enumerate(lines) if any(cell.strip() for cell in line)), None)
+    if first is None:
+        return found.refuse("The file is empty.", "Write at least its header line.")
     header = [cell.strip().casefold() for cell in lines[first]]
     while header and not header[-1]:
         header.pop()

@@ -394,3 +394,9 @@ def test_any_portfolio_comes_back_unchanged(portfolio: Portfolio) -> None:
     assert checked.portfolio == ordered(portfolio)
     for found, meant in zip(checked.portfolio.sites, ordered(portfolio).sites, strict=True):
         assert found.geometry.wkb == meant.geometry.wkb
+
+
+@pytest.mark.parametrize("text", ['""\n', "\u3000\n", "\x0c,\n", '"",""\n'])
+def test_a_table_of_blanks_is_an_empty_file(folder: Path, text: str) -> None:
+    (folder / "links.csv").write_text(text, encoding="utf-8")
+    assert [(one.file, one.problem) for one in errors(read_folder(folder).problems)] == [("links.csv", "The file is empty.")]
