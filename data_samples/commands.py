@@ -1,4 +1,4 @@
-"""Commands `sample write` and `fleet` (`demo up` and `demo check` are joined from `demo_commands`)."""
+"""Commands `sample write` and `fleet`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from collateral.command import Command, Outcome
 from collateral.errors import InvalidInputError, UsageError
 from collateral.services.local import fleet_url
 from collateral.settings import Settings
-from data_samples.demo_commands import COMMANDS as DEMO_COMMANDS
 from data_samples.fleet import run_fleet, stop_on_signals
 from data_samples.scenes import write_scenes
 from data_samples.world import config_for, load_world, make_config, plan_world, write_world
@@ -80,5 +79,4 @@ COMMANDS: Mapping[str, Command] = {
         "publish the present readings of a sample world's devices over MQTT until Ctrl-C",
         "collateral fleet --world /tmp/world --interval 10 --duration 60", _fleet, _configure_fleet,
     ),
-    **DEMO_COMMANDS,
 }
