@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from torch import Tensor
 
@@ -74,15 +75,21 @@ def _vehicles_real(name: str, schedule: Schedule, job: Job) -> Card:
 def _vehicles(name: str, schedule: Schedule, job: Job) -> Card:
     if job.rendered is None:
         raise InvalidInputError("`train vehicles` mixes in rendered scenes: name their folder with --rendered DIR.")
-    start, _ = read_weights(default_path("vehicles-real"), "vehicles")
+    start, real = read_weights(default_path("vehicles-real"), "vehicles")
     rendered = job.rendered / "vehicles"
     task = VehicleTask(real_pools(job.data, rendered))
     state = train(task, schedule, _checkpoint(name, schedule, job), start)
-    return _finish_vehicles(name, schedule, job, state, task.pools, rendered)
+    return _finish_vehicles(name, schedule, job, state, task.pools, rendered, {"start": f"{real.name} {real.sha256}"})
 
 
 def _finish_vehicles(
-    name: str, schedule: Schedule, job: Job, state: Mapping[str, Tensor], pools: Sequence[Pool], rendered: Path | None
+    name: str,
+    schedule: Schedule,
+    job: Job,
+    state: Mapping[str, Tensor],
+    pools: Sequence[Pool],
+    rendered: Path | None,
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> Card:
     held_out = read_boxes_folder(job.data / "vehicles", "train", HELD_OUT)
     if rendered is not None:
@@ -97,7 +104,7 @@ def _finish_vehicles(
     origin = Provenance(
         name=name,
         seed=schedule.seed,
-        config={**asdict(schedule), "crop": vehicle_recipe.CROP},
+        config={**asdict(schedule), "crop": vehicle_recipe.CROP, **more},
         training_data=tuple(_row(title, licence, [i for i in images if i.source == key]) for title, licence, key in sources),
         held_out=f"groups {', '.join(HELD_OUT)} of the train split" + (", rendered val" if rendered else ""),
         known_failures=(
