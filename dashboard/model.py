@@ -83,12 +83,11 @@ class SiteRow:
     """Alerts that are open or acknowledged, by priority."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
-    """All sites one branch may see, worst first, as read at `read_at`."""
+    """All sites one branch may see, worst first, as read together. Two are the same only when they are one object."""
 
     rows: tuple[SiteRow, ...]
-    read_at: datetime
 
     @property
     def branches(self) -> list[str]:

@@ -7,6 +7,7 @@ views, that the person may see the site.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,25 +43,19 @@ from collateral.errors import CollateralError, InvalidInputError
 from dashboard.model import Account, AlertView, HistoryPoint, LoanView, SiteRow, SiteView, Snapshot, Viewer
 from dashboard.portfolio import ranked
 
+log = logging.getLogger(__name__)
+
 SNAPSHOT_S = 10.0
-"""The map and the list are at most this old."""
+"""The map and the list are read anew when they are older than this."""
+STALE_S = 120.0
+"""And never shown when they are older than this."""
+RECENT = timedelta(days=2)
+"""Sites are scored every day: these days are read first, and older ones only for sites that are not among them."""
 HISTORY = timedelta(days=400)
 MOST_ALERTS = 500
 
-_PORTFOLIO = """
-WITH recent AS (
-    -- Sites are scored every day: the few newest days are read first, and history only for sites that are not among them.
-    SELECT DISTINCT ON (subject_id) subject_id AS site_id, at, value, lower, upper, grade, support
-    FROM officer_score WHERE subject_kind = 'site' AND at > now() - interval '2 days'
-    ORDER BY subject_id, at DESC, score_id DESC
-), older AS (
-    SELECT DISTINCT ON (subject_id) subject_id AS site_id, at, value, lower, upper, grade, support
-    FROM officer_score WHERE subject_kind = 'site' AND at <= now() - interval '2 days'
-        AND subject_id IN (SELECT site_id FROM officer_site EXCEPT SELECT site_id FROM recent)
-    ORDER BY subject_id, at DESC, score_id DESC
-), newest AS (
-    SELECT * FROM recent UNION ALL SELECT * FROM older
-), waiting AS (
+_SITES = """
+WITH waiting AS (
     SELECT site_id, count(*) FILTER (WHERE priority = 'high') AS high,
         count(*) FILTER (WHERE priority = 'medium') AS medium, count(*) FILTER (WHERE priority = 'low') AS low
     FROM officer_alert WHERE state IN ('open', 'acknowledged') GROUP BY site_id
@@ -70,12 +65,19 @@ WITH recent AS (
 )
 SELECT s.site_id, s.name, s.name_en, s.kind, s.time_zone, (s.lon_min + s.lon_max) / 2 AS lon,
     (s.lat_min + s.lat_max) / 2 AS lat, coalesce(b.name, '') AS borrower, coalesce(b.name_en, '') AS borrower_en,
-    coalesce(o.branches, ARRAY[]::text[]) AS branches, coalesce(n.grade, 'U') AS grade, n.value, n.lower, n.upper,
-    coalesce(n.support, 0) AS support, n.at, coalesce(w.high, 0) AS high, coalesce(w.medium, 0) AS medium,
+    coalesce(o.branches, ARRAY[]::text[]) AS branches, coalesce(w.high, 0) AS high, coalesce(w.medium, 0) AS medium,
     coalesce(w.low, 0) AS low
-FROM officer_site s LEFT JOIN borrower b USING (borrower_id) LEFT JOIN newest n USING (site_id)
-    LEFT JOIN waiting w USING (site_id) LEFT JOIN owed o USING (site_id)
+FROM officer_site s LEFT JOIN borrower b USING (borrower_id) LEFT JOIN waiting w USING (site_id)
+    LEFT JOIN owed o USING (site_id)
 """
+
+_NEWEST = """
+SELECT DISTINCT ON (subject_id) subject_id AS site_id, grade, value, lower, upper, support, at
+FROM officer_score WHERE subject_kind = 'site' AND at >= %(since)s
+    AND (%(sites)s::text[] IS NULL OR subject_id = ANY(%(sites)s))
+ORDER BY subject_id, at DESC, score_id DESC
+"""
+_NO_SCORE: Mapping[str, Any] = {"grade": "U", "value": None, "lower": None, "upper": None, "support": 0.0, "at": None}
 
 _OBSERVATIONS = """
 SELECT DISTINCT ON (valid_from, subject_kind, subject_id, quantity, source, method)
@@ -140,22 +142,55 @@ class Queries:
             credentials.note_sign_in(connection, username, succeeded)
 
     def portfolio(self, viewer: Viewer) -> Snapshot:
-        """All sites the person may see, worst first, at most `SNAPSHOT_S` old; one reader per branch at a time."""
+        """All sites the person may see, worst first.
+
+        What is older than `SNAPSHOT_S` is read anew, once per branch at a time. Until `STALE_S` the last one is shown
+        meanwhile, so that nobody waits for a portfolio that is looked at all the time.
+        """
         branch = viewer.branch
-        with self._guard:
-            lock = self._locks.setdefault(branch, threading.Lock())
-        with lock:
+        held = self._snapshots.get(branch)
+        age = float("inf") if held is None else time.monotonic() - held[0]
+        if held is None or age > STALE_S:
+            return self._refresh(branch, held)
+        if age > SNAPSHOT_S and not self._lock_of(branch).locked():
+            threading.Thread(target=self._refresh_quietly, args=(branch, held), name="snapshot", daemon=True).start()
+        return held[1]
+
+    def _refresh(self, branch: str, seen: tuple[float, Snapshot] | None) -> Snapshot:
+        """Reads anew, unless another did since `seen`. Rows that are the same keep their object, and what was made of it."""
+        with self._lock_of(branch):
             held = self._snapshots.get(branch)
-            if held is None or time.monotonic() - held[0] > SNAPSHOT_S:
-                held = (time.monotonic(), self._read_portfolio(branch))
-                self._snapshots[branch] = held
-            return held[1]
+            if held is not None and held is not seen:
+                return held[1]
+            begun = time.monotonic()
+            fresh = self._read_portfolio(branch)
+            if held is not None and held[1].rows == fresh.rows:
+                fresh = held[1]
+            self._snapshots[branch] = (begun, fresh)
+            return fresh
+
+    def _lock_of(self, branch: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(branch, threading.Lock())
+
+    def _refresh_quietly(self, branch: str, seen: tuple[float, Snapshot]) -> None:
+        try:
+            self._refresh(branch, seen)
+        except (CollateralError, psycopg2.Error):
+            log.exception("the portfolio of branch %r could not be read anew", branch)
 
     def _read_portfolio(self, branch: str) -> Snapshot:
         with self._as_officer(branch) as connection:
-            rows = fetch_dicts(connection, _PORTFOLIO)
+            rows = fetch_dicts(connection, _SITES)
+            scores = _newest(connection, datetime.now(UTC) - RECENT, None)
+            missing = [row["site_id"] for row in rows if row["site_id"] not in scores]
+            if missing:
+                scores |= _newest(connection, datetime.min.replace(tzinfo=UTC), missing)
         return Snapshot(
-            ranked(SiteRow(**{**row, "branches": tuple(row["branches"])}) for row in rows), datetime.now(UTC)
+            ranked(
+                SiteRow(**{**row, **scores.get(row["site_id"], _NO_SCORE), "branches": tuple(row["branches"])})
+                for row in rows
+            )
         )
 
     def may_see(self, viewer: Viewer, site_id: str) -> bool:
@@ -244,6 +279,13 @@ class Queries:
 
 def _rows(connection: Connection, columns: str, table: str, key: str, value: str) -> list[dict[str, Any]]:
     return fetch_dicts(connection, f"SELECT {columns} FROM {table} WHERE {key} = %s", (value,))  # noqa: S608 (our own names)
+
+
+def _newest(connection: Connection, since: datetime, sites: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """The newest score of each site since then, of all sites or the given ones."""
+    return {
+        row["site_id"]: row for row in fetch_dicts(connection, _NEWEST, {"since": since, "sites": _listed(sites)})
+    }
 
 
 def _site(connection: Connection, site_id: str) -> Site | None:
