@@ -29,7 +29,7 @@ from iot.checks import LOOKBACK_DAYS
 from iot.days import DAY_US, DayGrid, grid_over
 from iot.rollup import dirty_spans, refresh_span, series_adds
 from iot.signals import Signal, View, as_of_cutoff
-from iot.statements import CUTOFF_US, SiteContext, observations, statements
+from iot.statements import CUTOFF_US, SETTLE_US, SiteContext, observations, statements
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _days_to_observe(
 ) -> tuple[DayGrid, NDArray[np.bool_]]:
     """All days from the first reading to the last whose cutoff has passed, and which of them need looking at."""
     grid = grid_over(zone, first_us - 1, max(first_us, now_us - CUTOFF_US))
-    complete = grid.edges_us[1:] + CUTOFF_US <= now_us
+    complete = grid.edges_us[1:] + CUTOFF_US + SETTLE_US <= now_us
     done = -1 if work.observed_until is None else int(grid.starting_in(np.array([to_us(work.observed_until)]))[0])
     chosen = np.arange(len(grid)) > done
     if since is not None:

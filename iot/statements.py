@@ -120,6 +120,8 @@ def observations(
 
 CUTOFF_US = 7_200_000_000
 """The first statement about a day uses what came until two hours after its end."""
+SETTLE_US = 120_000_000
+"""It is made this long after, so that what came in time is in the table."""
 
 
 def _quality(coverage: float, suspect: bool) -> Quality:

@@ -30,6 +30,8 @@ from iot.registry import Registry
 from iot.sorting import RawMessage, SortedBatch, follow_devices, sort_batch
 
 DAY_US = 86_400_000_000
+HELD_US = 30_000_000
+"""Longest time between arrival and commit that is not told; less than `iot.statements.SETTLE_US`."""
 _LOG = logging.getLogger("iot.writer")
 _Point = tuple[str, str, int, float, int, int | None]
 
@@ -150,8 +152,21 @@ def run_writer(pipe: Pipe, plan: WriterPlan) -> None:
         while True:
             raw = pipe.recv()
             began = time.monotonic()
-            counts = retry(partial(writer.write, raw), pipe)
+            counts = retry(partial(_write_now, writer, raw), pipe)
             pipe.send(Answer(counts, time.monotonic() - began))
+
+
+def _write_now(writer: BatchWriter, raw: Sequence[RawMessage]) -> Counts:
+    return writer.write(restamped(raw, time.time_ns() // 1000))
+
+
+def restamped(raw: Sequence[RawMessage], now_us: int) -> Sequence[RawMessage]:
+    """`raw` with messages that waited for the database longer than `HELD_US` arriving now.
+
+    What counts as known at a time must have been in the table soon after it, or a day would be observed without it and
+    never looked at again.
+    """
+    return [row._replace(received_us=now_us) if now_us - row.received_us > HELD_US else row for row in raw]
 
 
 def retry(attempt: Callable[[], Counts], pipe: Pipe | None = None) -> Counts:

@@ -96,7 +96,7 @@ def settings(folder: Path, port: int, account: Account) -> tuple[Setting, ...]:
         Setting("persistent_client_expiration 30d", "forgotten sessions do not hold a queue for ever"),
         Setting("max_keepalive 3600", "a client that asks for more would never be found dead"),
         Setting("set_tcp_nodelay true", "acknowledgements are small and must not wait"),
-        Setting("sys_interval 5", "queue and drop counters are watched by ingest"),
+        Setting("sys_interval 5", "queue and drop counters are fresh for whoever watches $SYS"),
         Setting(f"pid_file {folder / 'pid'}", "the broker leaves its parent, so its id is read from here"),
         Setting(f"log_dest file {folder / 'broker.log'}", "one log beside the rest"),
         Setting("log_type error", "what went wrong"),

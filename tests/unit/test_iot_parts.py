@@ -18,6 +18,8 @@ from iot.payload import Message, Sample, decode, encode_telemetry
 from iot.registry import KEPT_S, UNKNOWN_KEPT_S, Registry
 from iot.replay import Recording, parse_map, parse_step, parse_time, read_recording
 from iot.sorting import RawMessage, follow_devices, sort_batch
+from iot.statements import SETTLE_US
+from iot.writer import HELD_US, restamped
 
 NOW = 1_780_000_000_000_000
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -149,3 +151,10 @@ def test_examples_of_the_documentation_are_read() -> None:
         channel = "status" if '"state"' in example else "telemetry"
         message = decode(f"cw/v1/S/d/{channel}", example.encode(), later)
         assert isinstance(message, Message) and not message.rejected, message
+
+
+def test_what_waited_for_the_database_counts_as_received_when_it_is_stored() -> None:
+    messages = [RawMessage(b"t", b"1", 0, False), RawMessage(b"t", b"2", HELD_US, False)]
+    assert [row.received_us for row in restamped(messages, HELD_US)] == [0, HELD_US]
+    assert [row.received_us for row in restamped(messages, HELD_US + 1)] == [HELD_US + 1, HELD_US]
+    assert HELD_US < SETTLE_US
