@@ -49,6 +49,8 @@ def run_scan(
     started = time.monotonic()
     paths = find_scenes(source)
     targets = _targets(pool, site_ids)
+    if not paths:  # an empty inbox is the rule: no detector is loaded for it
+        return ScanSummary(seconds=time.monotonic() - started)
     store = DatabaseScanStore(pool)
     scenes, opened = open_scenes(paths, store)
     if settings.threads > 0:
