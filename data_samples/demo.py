@@ -64,6 +64,8 @@ class Demo:
         """What the processes get on top of ours: this demo's runtime folder and none of the caller's servers."""
         return {
             "COLLATERAL_RUNTIME": str(self.runtime),
+            "COLLATERAL_DATABASE_URL": "",  # empty is as good as unset: the sample world never enters the caller's database
+            "COLLATERAL_MQTT_URL": "",
             "COLLATERAL_DASHBOARD_PORT": str(self.dashboard_port),
             "COLLATERAL_DASHBOARD_HOST": "127.0.0.1",
         }
@@ -109,15 +111,15 @@ class Demo:
         inbox.mkdir(parents=True, exist_ok=True)
         ingest_log = supervisor.log_path("ingest")
         before = ingest_log.stat().st_size if ingest_log.is_file() else 0
-        supervisor.start(Program("ingest", ("ingest",)))
-        self._await_subscription(ingest_log, before)
-        supervisor.start(
-            Program("fleet", ("fleet", "--world", str(self.world), "--interval", str(FLEET_INTERVAL_S)))
-        )
-        supervisor.start(Program("schedule", ("schedule",)))
-        (self.runtime / "dashboard.json").unlink(missing_ok=True)
-        supervisor.start(Program("dashboard", ("dashboard",)))
         try:
+            supervisor.start(Program("ingest", ("ingest",)))
+            self._await_subscription(ingest_log, before)
+            supervisor.start(
+                Program("fleet", ("fleet", "--world", str(self.world), "--interval", str(FLEET_INTERVAL_S)))
+            )
+            supervisor.start(Program("schedule", ("schedule",)))
+            (self.runtime / "dashboard.json").unlink(missing_ok=True)
+            supervisor.start(Program("dashboard", ("dashboard",)))
             self.dashboard_url(wait_s=READY_WITHIN_S)
         except BaseException:
             supervisor.stop()

@@ -38,10 +38,11 @@ def _say_since(began: float, label: str) -> Any:
 def _up(args: argparse.Namespace, settings: Settings) -> Outcome:
     say = _say_since(time.monotonic(), "demo")
     demo = Demo(settings.runtime / f"demo-{args.seed}", args.seed, settings.dashboard.port, say)
-    demo.prepare()
-    say("starting ingest, the device fleet, the scheduler and the dashboard")
-    supervisor = demo.start()
+    supervisor = None
     try:
+        demo.prepare()
+        say("starting ingest, the device fleet, the scheduler and the dashboard")
+        supervisor = demo.start()
         url = demo.dashboard_url()
         with closing(connect(demo.database_url(), Role.APP)) as connection:
             people = users(connection)
@@ -55,7 +56,8 @@ def _up(args: argparse.Namespace, settings: Settings) -> Outcome:
             supervisor.run_until_signal()
     finally:
         say("stopping")
-        supervisor.stop()
+        if supervisor is not None:
+            supervisor.stop()
         demo.stop_services()
     return Outcome({"url": url, "runtime": str(demo.runtime), "steps": demo.steps}, "stopped")
 
