@@ -186,10 +186,17 @@ class WriteReport:
 
 
 def write_world(world: World, folder: Path) -> WriteReport:
-    """Writes everything but the scenes into `folder`; scenes follow by `scenes.write_scenes`."""
+    """Writes everything but the scenes into `folder`; scenes follow by `scenes.write_scenes`.
+
+    Raises:
+        InvalidInputError: the folder cannot be made.
+    """
     started = time.monotonic()
-    for name in ("portfolio", "telemetry", "truth", "scenes"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    try:
+        for name in ("portfolio", "telemetry", "truth", "scenes"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"{folder} cannot be written ({error.strerror}); name a folder of your own.") from error
     _write_json(folder / "world.json", describe(world))
     until = world.config.end.astimezone(LOCAL).date()
     write_portfolio_files(world.portfolio, folder / "portfolio", until)
