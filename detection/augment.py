@@ -35,7 +35,9 @@ def _optics(image: Picture, rng: np.random.Generator) -> Picture:
     height, width = image.shape[:2]
     if rng.random() < 0.3:
         factor = rng.uniform(0.45, 0.85)
-        small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        if rng.random() < 0.5:  # coarse scenes are compressed on their own grid
+            small = _jpeg(small, int(rng.integers(60, 96)))
         image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
     elif rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.3)).astype(np.uint8)
@@ -46,10 +48,14 @@ def _optics(image: Picture, rng: np.random.Generator) -> Picture:
         noise = rng.normal(0, rng.uniform(2, 9), image.shape).astype(np.float32)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.3:
-        quality = int(rng.integers(35, 95))
-        coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+        image = _jpeg(image, int(rng.integers(35, 95)))
     return image
+
+
+def _jpeg(image: Picture, quality: int) -> Picture:
+    """What compression at this quality leaves of an RGB picture."""
+    coded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1])
 
 
 def _shadow(x: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
