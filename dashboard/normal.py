@@ -42,6 +42,10 @@ class Chart:
     """Oldest first; bad ones included, and drawn as such."""
     band: Sequence[Band]
     """Empty where no normal is known."""
+    reference: float | None
+    """What the quantity is compared with besides its own past: 1 for ratios, the pledged area of panels."""
+    judged: bool
+    """True when the score compares it with its own past."""
     newest: Observation
 
 
@@ -66,7 +70,10 @@ def charts(view: SiteView, policy: Policy, at: datetime) -> list[Chart]:
         if one.valid_from >= at - timedelta(days=days):
             groups.setdefault((one.quantity, f"{one.subject_kind}:{one.subject_id}", one.source), []).append(one)
     found = [
-        Chart(quantity, points[-1].subject_id, source, points, _band(context, quantity, subject, points), points[-1])
+        Chart(
+            quantity, points[-1].subject_id, source, points, _band(context, quantity, subject, points),
+            _reference(view, quantity), _compared_with(quantity) not in (None, Normal.ONE), points[-1],
+        )
         for (quantity, subject, source), points in groups.items()
     ]
     return sorted(found, key=lambda chart: (_place(chart.quantity), chart.subject_id))
@@ -84,7 +91,7 @@ def _frozen_at(view: SiteView) -> datetime | None:
 
 def _band(context: SiteContext, quantity: str, subject: str, points: Sequence[Observation]) -> list[Band]:
     row = _INDICATOR_OF.get(quantity)
-    if row is None or row.normal is not Normal.OWN_PAST or row.key not in context.policy.indicators:
+    if row is None or row.normal is Normal.ONE or row.key not in context.policy.indicators:
         return []
     if row.cadence is Cadence.SCENE:
         return _scene_band(context, row, subject, points)
@@ -110,6 +117,18 @@ def _scene_band(context: SiteContext, row: Indicator, subject: str, points: Sequ
         if compared is not None and compared.baseline is not None:
             bands.append(_around(held.day, compared.baseline))
     return bands
+
+
+def _compared_with(quantity: str) -> Normal | None:
+    row = _INDICATOR_OF.get(quantity)
+    return None if row is None else row.normal
+
+
+def _reference(view: SiteView, quantity: str) -> float | None:
+    found = _compared_with(quantity)
+    if found is Normal.PLEDGED:
+        return view.site.panel_area_m2
+    return 1.0 if found is Normal.ONE else None
 
 
 def _around(day: date, normal: Baseline) -> Band:

@@ -209,7 +209,8 @@ def _actions(viewer: Viewer, alert: Alert) -> list[Component]:
                     className="reason", type="text",
                 ),
                 dcc.Dropdown(
-                    hours, value=24, clearable=False, id=Ids.part(Ids.HOURS, alert.alert_id), className="select hours",
+                    hours, value=24, clearable=False, searchable=False, id=Ids.part(Ids.HOURS, alert.alert_id),
+                    className="select hours",
                     style={} if "shelve" in verbs else {"display": "none"},
                 ),
                 *(

@@ -49,7 +49,6 @@ def _chart(viewer: Viewer, view: SiteView, chart: Chart) -> Component:
     value = f"{f.figure(chart.newest.value)} {unit_of(chart.quantity)}".strip()
     title = f"{t.named('quantity', chart.quantity)}{subject}"
     normal = chart.band[-1] if chart.band else None
-    beside = t("series.normal", low=f.figure(normal.low), high=f.figure(normal.high)) if normal else t("series.no_normal")
     outside = normal is not None and not normal.low <= chart.newest.value <= normal.high
     return html.Div(
         [
@@ -59,7 +58,7 @@ def _chart(viewer: Viewer, view: SiteView, chart: Chart) -> Component:
                     html.Div(
                         [
                             html.Strong(value),
-                            html.Span(beside, className="outside" if outside else ""),
+                            html.Span(_beside(viewer, chart), className="outside" if outside else ""),
                             *([html.Span(t(f"quality.{chart.newest.quality}"), className="tag")]
                               if chart.newest.quality is not Quality.GOOD else []),
                         ],
@@ -72,6 +71,16 @@ def _chart(viewer: Viewer, view: SiteView, chart: Chart) -> Component:
         ],
         className="chart",
     )
+
+
+def _beside(viewer: Viewer, chart: Chart) -> str:
+    """What the newest value is compared with."""
+    t, f = viewer.t, viewer.f
+    if chart.band:
+        return t("series.normal", low=f.figure(chart.band[-1].low), high=f.figure(chart.band[-1].high))
+    if chart.reference is not None:
+        return t("series.reference", value=f"{f.figure(chart.reference)} {unit_of(chart.quantity)}".strip())
+    return t("series.no_normal") if chart.judged else ""
 
 
 def witnesses_card(viewer: Viewer, told: Mapping[Source, Sequence[str]], roofed: bool) -> Component:

@@ -96,6 +96,7 @@ def _side(
                     html.H3(t(title)),
                     dcc.Dropdown(
                         options, value=None if shown is None else shown.path, id=choice_id, clearable=False,
+                        searchable=False,
                         className="select", placeholder=t("imagery.choose"),
                     ),
                 ],

@@ -27,6 +27,8 @@ def series(chart: Chart, zone: str, t: Texts) -> go.Figure:
         figure.add_trace(
             go.Scatter(x=days, y=middle, line={"width": 1, "dash": "dot", "color": SOFT_INK, "shape": "hvh"}, **quiet)
         )
+    if chart.reference is not None:
+        figure.add_hline(y=chart.reference, line={"width": 1, "dash": "dot", "color": SOFT_INK}, layer="below")
     above = chart.source is Source.IMAGERY
     colour = ABOVE if above else INSIDE
     figure.add_trace(

@@ -114,6 +114,7 @@ TEXTS: Mapping[str, str] = {
     "series.key_pictures": "Dots with their 95 % interval; shade: what is usual in pictures of this hour. "
                            "Hollow dots are doubtful.",
     "series.normal": "usually {low}–{high}",
+    "series.reference": "compared with {value}",
     "series.no_normal": "no normal known",
     "series.label": "{title}, newest value {value}",
     "series.hover": "%{y:,.3~f} (%{customdata[0]:,.3~f} to %{customdata[1]:,.3~f}), %{customdata[2]}<extra></extra>",

@@ -112,6 +112,7 @@ TEXTS: Mapping[str, str] = {
     "series.key": "阴影：同类日子的常态（本场地历史的中位数与两倍标准差）。空心点为存疑。",
     "series.key_pictures": "圆点附 95% 区间；阴影：同一过境时刻影像的常态。空心点为存疑。",
     "series.normal": "常态 {low}–{high}",
+    "series.reference": "参照 {value}",
     "series.no_normal": "常态未知",
     "series.label": "{title}，最新值 {value}",
     "series.hover": "%{y:,.3~f}（%{customdata[0]:,.3~f} 至 %{customdata[1]:,.3~f}），%{customdata[2]}<extra></extra>",

@@ -81,7 +81,9 @@ def _filters(viewer: Viewer, snapshot: Snapshot) -> Component:
                 id=Home.SEARCH, type="search", placeholder=t("filter.text"), debounce=0.3, className="search",
                 maxLength=80,
             ),
-            dcc.Dropdown(kinds, id=Home.KIND, placeholder=t("filter.kind"), clearable=True, className="select"),
+            dcc.Dropdown(
+                kinds, id=Home.KIND, placeholder=t("filter.kind"), clearable=True, searchable=False, className="select"
+            ),
             branches,
             html.Div(
                 dcc.Checklist(grades, value=[], id=Home.GRADE, inline=True, className="grades"),

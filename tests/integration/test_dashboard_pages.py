@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from statistics import median
 
 import pytest
 from dash.development.base_component import Component
@@ -15,7 +17,7 @@ from flask.testing import FlaskClient
 
 from collateral.db.alerts import alert, alert_events
 from collateral.db.pool import Role, connect
-from collateral.domain import AlertState, Portfolio, User
+from collateral.domain import AlertState, Portfolio, Source, User
 from collateral.errors import InvalidInputError
 from collateral.passwords import set_password
 from collateral.settings import Settings
@@ -24,9 +26,12 @@ from dashboard.components.breakdown import breakdown_card
 from dashboard.components.parts import page_header
 from dashboard.ids import Shell
 from dashboard.model import Viewer
+from dashboard.normal import charts, witnesses
 from dashboard.queries import Queries
+from scoring.baseline import window
+from scoring.calendar import DayClass, SiteCalendar
 from scoring.policy import load_policy
-from tests.dashboard_support import PASSWORD, PICTURE, fill, import_portfolio
+from tests.dashboard_support import NOW, PASSWORD, PICTURE, fill, import_portfolio
 
 
 @pytest.fixture
@@ -172,6 +177,27 @@ def test_no_page_uses_an_element_id_twice(client: FlaskClient, queries: Queries)
         found = [str(one.id) for part in parts for one in [part, *part._traverse()] if getattr(one, "id", None)]
         twice = {name for name in found if found.count(name) > 1} | set(found) & set(shell)
         assert twice == set(), path
+
+
+def test_charts_show_the_normal_that_the_score_uses(client: FlaskClient, queries: Queries) -> None:
+    view = queries.site(viewer(queries, "risk_a"), "S1")
+    assert view is not None
+    policy = load_policy()
+    energy, vehicles = charts(view, policy, NOW)
+    assert (energy.quantity, vehicles.quantity) == ("energy_kwh_per_day", "vehicle_count")
+    calendar = SiteCalendar(policy.calendar, view.site.time_zone, [one.day for one in view.holidays])
+    raised = NOW - timedelta(days=2)  # baselines stand still from the alert on
+    begin, end = window(NOW, raised, policy.indicators["energy"].baseline)
+    working = [
+        one.value
+        for one in view.observations
+        if one.quantity == "energy_kwh_per_day" and begin <= one.valid_from < end
+        and calendar.day_class(calendar.local_day(one.valid_from)) is DayClass.WORKING
+    ]
+    band = next(one for one in energy.band if calendar.day_class(one.day) is DayClass.WORKING)
+    assert band.middle == median(working) and band.low < band.middle < band.high
+    assert vehicles.band == [], "one earlier picture makes no normal"
+    assert {source for source, told in witnesses(view, NOW - timedelta(days=30)).items() if told} == set(Source)
 
 
 def test_acts_on_alerts_are_recorded_in_the_persons_name(client: FlaskClient, queries: Queries, database: str) -> None:
