@@ -10,6 +10,9 @@ from enum import StrEnum
 
 from shapely.geometry.base import BaseGeometry
 
+TOPIC_ID = r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
+"""What the ids of a device and of its site match in full, because they stand in MQTT topics."""
+
 
 class SiteKind(StrEnum):
     """What kind of place a site is."""

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from collateral.domain import TOPIC_ID
 from collateral.errors import InvalidInputError
 
 PREFIX = "cw/v1"
-_ID = r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
-_ID_PATTERN = re.compile(_ID)
-_TOPIC = re.compile(rf"cw/v1/(?P<site>{_ID})/(?P<device>{_ID})/(?P<channel>telemetry|status)".encode())
+_ID_PATTERN = re.compile(TOPIC_ID)
+_TOPIC = re.compile(rf"cw/v1/(?P<site>{TOPIC_ID})/(?P<device>{TOPIC_ID})/(?P<channel>telemetry|status)".encode())
 
 
 class Channel(StrEnum):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
-from collateral.domain import Asset, Device, Link, Loan, Price, Slot
+from collateral.domain import TOPIC_ID, Asset, Device, Link, Loan, Price, Slot
 from collateral.portfolio.kinds import Identifier
 from collateral.portfolio.parsing import Parsed
 from collateral.portfolio.problems import Problem, Severity
@@ -137,6 +137,19 @@ def _same_site(folder: Folder) -> Iterator[Problem]:
                               f"{at[thing.asset_id]}.", "Correct site_id or asset_id.")
 
 
+def _topics(folder: Folder) -> Iterator[Problem]:
+    """A device publishes under its site's id and its own: both must be able to stand in a topic."""
+    for record in folder["devices"].records:
+        device: Device = record.value
+        for column, name in (("device_id", device.device_id), ("site_id", device.site_id)):
+            if re.fullmatch(TOPIC_ID, name) is None:
+                yield Problem(
+                    "devices.csv", record.row,
+                    f"{column} {name!r} cannot stand in an MQTT topic: whatever the device sends would be refused.",
+                    "Use 1 to 64 of A-Z, a-z, 0-9, _, ., -, beginning with a letter or digit.",
+                )
+
+
 def _prices(folder: Folder) -> Iterator[Problem]:
     units: dict[str, tuple[int, str]] = {}
     for record in folder["prices"].records:
@@ -173,5 +186,5 @@ def _places(folder: Folder) -> Iterator[Problem]:
 
 
 RULES: tuple[Callable[[Folder], Iterator[Problem]], ...] = (
-    _unique, _references, _loans, _assets, _double_pledges, _same_site, _prices, _links, _people, _places,
+    _unique, _references, _loans, _assets, _double_pledges, _same_site, _topics, _prices, _links, _people, _places,
 )

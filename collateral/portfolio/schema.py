@@ -202,11 +202,6 @@ FILES: tuple[FileSpec, ...] = (
 )
 
 
-def spec_of(part: str) -> FileSpec:
-    """The file that holds one part of the portfolio."""
-    return next(one for one in FILES if one.part == part)
-
-
 def schema_json() -> list[dict[str, object]]:
     """Every file and column, for `portfolio schema --json`."""
     return [

@@ -131,6 +131,8 @@ CELLS = [
     ("devices.csv", put(2, 2, "A2"), 2, "It is at site S1, its asset A2 at S3", Severity.ERROR),
     ("devices.csv", put(2, 6, "0"), 2, "interval_s is 0", Severity.ERROR),
     ("devices.csv", put(2, 0, "a/b"), 2, "device_id is 'a/b'", Severity.ERROR),
+    ("devices.csv", put(2, 0, "电表1"), 2, "device_id '电表1' cannot stand in an MQTT topic", Severity.ERROR),
+    ("devices.csv", put(2, 0, "meter@1"), 2, "device_id 'meter@1' cannot stand in an MQTT topic", Severity.ERROR),
     ("prices.csv", put(3, 2, "kg"), 3, "is priced per kg and, in row 2, per t", Severity.ERROR),
     ("prices.csv", put(2, 4, "1.2"), 2, "haircut is 1.2, outside 0 to 1", Severity.ERROR),
     ("prices.csv", put(3, 5, "2025-01-01"), 3, "stands in row 2 already", Severity.ERROR),
