@@ -29,6 +29,8 @@ from dashboard.queries import Queries
 log = logging.getLogger(__name__)
 
 SESSION_LASTS = timedelta(hours=12)
+LOCALE_COOKIE = "collateral_locale"
+"""Kept apart from the session, which answers under way could set back."""
 OPEN_PATHS = ("/login", "/healthz", "/assets/", "/language/")
 """Paths that need no sign-in."""
 
@@ -57,8 +59,8 @@ def viewer() -> Viewer:
 
 
 def session_locale(otherwise: str | None = None) -> str:
-    """Locale chosen for this session, else `otherwise`, else what the browser prefers."""
-    chosen = session.get("locale")
+    """Locale chosen in this browser, else `otherwise`, else what the browser prefers."""
+    chosen = request.cookies.get(LOCALE_COOKIE)
     if chosen in CATALOGUES:
         return str(chosen)
     if otherwise in CATALOGUES:
@@ -119,6 +121,8 @@ def install(server: Flask, queries: Queries, settings: Settings) -> None:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=SESSION_LASTS,
+        # Set again with every answer, the cookie of a slow request would undo what a quicker one has changed.
+        SESSION_REFRESH_EACH_REQUEST=False,
         MAX_CONTENT_LENGTH=2 * 1024 * 1024,
     )
     manager = LoginManager(server)
@@ -192,10 +196,8 @@ def _sign_in(queries: Queries, username: str, password: str) -> str | None:
     account = queries.account(username)
     if account is None:
         return "login.wrong"
-    locale = session.get("locale")
     session.clear()  # a token known before signing in is worth nothing after
-    if locale:
-        session["locale"] = locale
+    form_token()
     session.permanent = True
     login_user(SignedIn(account))
     log.info("%s signed in from %s", username, request.remote_addr)
@@ -214,15 +216,13 @@ def _form(target: str, problem: str | None = None) -> str:
 def _logout() -> AnyResponse:
     if not hmac.compare_digest(request.form.get("token", ""), form_token()):
         return Response("forbidden", 403, mimetype="text/plain")
-    locale = session.get("locale")
     logout_user()
     session.clear()
-    if locale:
-        session["locale"] = locale
     return redirect("/login")
 
 
 def _language(locale: str) -> AnyResponse:
+    answer = redirect(local_path(request.args.get("next")))
     if locale in CATALOGUES:
-        session["locale"] = locale
-    return redirect(local_path(request.args.get("next")))
+        answer.set_cookie(LOCALE_COOKIE, locale, max_age=timedelta(days=365), httponly=True, samesite="Lax")
+    return answer

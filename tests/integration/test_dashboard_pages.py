@@ -45,7 +45,8 @@ def queries(database: str) -> Iterator[Queries]:
 def client(settings: Settings, queries: Queries) -> FlaskClient:
     assert settings.database_url is not None
     fill(settings.database_url, settings.evidence)
-    return create_app(settings, queries).server.test_client()
+    made: FlaskClient = create_app(settings, queries).server.test_client()
+    return made
 
 
 def sign_in(client: FlaskClient, username: str, password: str = PASSWORD, **more: str) -> int:
@@ -174,7 +175,8 @@ def test_no_page_uses_an_element_id_twice(client: FlaskClient, queries: Queries)
     shell = [Shell.LOCATION, Shell.ANCHOR, Shell.PAGE, Shell.CONTENT]
     for path in ("/", "/alerts", "/site/S1", "/site/S3", "/nowhere"):
         parts = [page_header(risk, path, "token"), page_for(queries, policy, risk, path)]
-        found = [str(one.id) for part in parts for one in [part, *part._traverse()] if getattr(one, "id", None)]
+        everything = [one for part in parts for one in [part, *part._traverse()]]  # type: ignore[no-untyped-call]
+        found = [str(one.id) for one in everything if getattr(one, "id", None)]
         twice = {name for name in found if found.count(name) > 1} | set(found) & set(shell)
         assert twice == set(), path
 
@@ -223,6 +225,7 @@ def test_the_page_names_the_language_of_the_person_and_of_the_switch(client: Fla
     assert '<html lang="zh">' in client.get("/").get_data(as_text=True)
     assert client.get("/language/en?next=/site/S1").location == "/site/S1"
     assert '<html lang="en">' in client.get("/").get_data(as_text=True)
+    assert "Set-Cookie" not in client.get("/data/sites.geojson").headers, "answers under way must not set a session back"
     assert client.get("/language/en?next=//evil.example").location == "/"
 
 
