@@ -56,12 +56,18 @@ class Settings:
         return self.runtime / "evidence"
 
     def require_database(self) -> str:
-        """The database address, or a `ServiceError` that says how to get one."""
+        """The database address.
+
+        Raises:
+            ServiceError: there is none; the message says how to get one.
+            InvalidInputError: it cannot be read as one; the message does not repeat it, a password may be in it.
+        """
         if self.database_url is None:
             raise ServiceError(
                 "No database: COLLATERAL_DATABASE_URL is not set and no private service runs under "
                 f"{self.runtime}. Run `collateral services up` first."
             )
+        _check_database_url(self.database_url)
         return self.database_url
 
     def require_mqtt(self) -> str:
@@ -96,6 +102,17 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
             secret_key=environment.get("COLLATERAL_SECRET_KEY"),
         ),
     )
+
+
+def _check_database_url(url: str) -> None:
+    """Refuses what the client library would take apart elsewhere and then quote, parts of the password with it."""
+    scheme, _, rest = url.partition("://")
+    place, _, path = rest.partition("/")
+    if scheme not in ("postgresql", "postgres") or place.count("@") > 1 or "@" in path.partition("?")[0]:
+        raise InvalidInputError(
+            "COLLATERAL_DATABASE_URL is not of the form postgresql://user:password@host:port/name; write @, / and other "
+            "signs of the password as %40, %2F and so on."
+        )
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int) -> int:

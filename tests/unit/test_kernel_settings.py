@@ -28,13 +28,13 @@ def test_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_environment_goes_before_the_private_services(tmp_path: Path) -> None:
-    (tmp_path / "services.json").write_text(json.dumps({"endpoints": {"database_url": "pg://p", "mqtt_url": "mqtt://p"}}))
+    (tmp_path / "services.json").write_text(json.dumps({"endpoints": {"database_url": "postgres://p", "mqtt_url": "mqtt://p"}}))
     private = load_settings({"COLLATERAL_RUNTIME": str(tmp_path)})
-    assert (private.require_database(), private.require_mqtt(), private.external_services) == ("pg://p", "mqtt://p", False)
+    assert (private.require_database(), private.require_mqtt(), private.external_services) == ("postgres://p", "mqtt://p", False)
     given = load_settings(
         {
             "COLLATERAL_RUNTIME": str(tmp_path),
-            "COLLATERAL_DATABASE_URL": "pg://own",
+            "COLLATERAL_DATABASE_URL": "postgres://own",
             "COLLATERAL_MQTT_URL": "mqtt://own",
             "COLLATERAL_DATA": str(tmp_path),
             "COLLATERAL_DASHBOARD_HOST": "10.0.0.1",
@@ -43,13 +43,13 @@ def test_the_environment_goes_before_the_private_services(tmp_path: Path) -> Non
             "COLLATERAL_THREADS": "3",
         }
     )
-    assert (given.require_database(), given.require_mqtt(), given.external_services) == ("pg://own", "mqtt://own", True)
+    assert (given.require_database(), given.require_mqtt(), given.external_services) == ("postgres://own", "mqtt://own", True)
     assert (given.dashboard.host, given.dashboard.port, given.dashboard.secret_key) == ("10.0.0.1", 0, "k")
     assert (given.threads, given.data) == (3, tmp_path)
 
 
 def test_one_address_alone_still_needs_the_private_services(tmp_path: Path) -> None:
-    found = load_settings({"COLLATERAL_RUNTIME": str(tmp_path), "COLLATERAL_DATABASE_URL": "pg://own"})
+    found = load_settings({"COLLATERAL_RUNTIME": str(tmp_path), "COLLATERAL_DATABASE_URL": "postgres://own"})
     assert not found.external_services
 
 
@@ -73,3 +73,18 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     lines = OPERATIONS.read_text(encoding="utf-8").splitlines()
     named = {line.split("`")[1] for line in lines if line.startswith("| `COLLATERAL_")}
     assert named == set(ENVIRONMENT)
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense:secret", "mysql://u:secret@h/n", "postgresql://u:sec@ret@h/n", "postgresql://u:sec/ret@h/n"]
+)
+def test_an_address_that_is_none_is_refused_without_being_repeated(tmp_path: Path, url: str) -> None:
+    given = load_settings({"COLLATERAL_HOME": str(tmp_path), "COLLATERAL_DATABASE_URL": url})
+    with pytest.raises(InvalidInputError, match="%40") as told:
+        given.require_database()
+    assert "sec" not in str(told.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:p%40%2F@h:5432/n", "postgres:///n?host=/tmp", "postgresql://h/n?user=a@b"])
+def test_addresses_of_other_shapes_are_taken(tmp_path: Path, url: str) -> None:
+    assert load_settings({"COLLATERAL_HOME": str(tmp_path), "COLLATERAL_DATABASE_URL": url}).require_database() == url
