@@ -16,6 +16,7 @@ import waitress
 from waitress.server import BaseWSGIServer, MultiSocketServer
 
 from collateral.command import Command, Outcome
+from collateral.errors import ServiceError, UsageError
 from collateral.settings import Settings
 from dashboard.app import create_app
 from dashboard.queries import Queries
@@ -26,10 +27,23 @@ THREADS = 8
 
 @contextmanager
 def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
-    """Serves in a thread while the block runs; gives the address. Port 0 takes a free one."""
+    """Serves in a thread while the block runs; gives the address. Port 0 takes a free one.
+
+    Raises:
+        UsageError: no such port.
+        ServiceError: the address cannot be listened on.
+    """
+    if not 0 <= port <= 65_535:
+        raise UsageError(f"Port {port} does not exist; use 1 to 65535, or 0 for a free one.")
     queries = Queries(settings.require_database(), THREADS)
     app = create_app(settings, queries)
-    server = waitress.create_server(app.server, host=host, port=port, threads=THREADS, ident="collateral")
+    try:
+        server = waitress.create_server(app.server, host=host, port=port, threads=THREADS, ident="collateral")
+    except OSError as error:
+        queries.close()
+        raise ServiceError(
+            f"The dashboard cannot listen on {host} port {port} ({error.strerror}); name another with --host and --port."
+        ) from error
     thread = threading.Thread(target=server.run, name="dashboard", daemon=True)
     thread.start()
     try:
