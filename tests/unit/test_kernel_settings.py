@@ -28,9 +28,11 @@ def test_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_environment_goes_before_the_private_services(tmp_path: Path) -> None:
-    (tmp_path / "services.json").write_text(json.dumps({"endpoints": {"database_url": "postgres://p", "mqtt_url": "mqtt://p"}}))
+    endpoints = {"database_url": "postgres://p", "mqtt_url": "mqtt://p"}
+    (tmp_path / "services.json").write_text(json.dumps({"endpoints": endpoints}))
     private = load_settings({"COLLATERAL_RUNTIME": str(tmp_path)})
-    assert (private.require_database(), private.require_mqtt(), private.external_services) == ("postgres://p", "mqtt://p", False)
+    assert (private.require_database(), private.require_mqtt()) == ("postgres://p", "mqtt://p")
+    assert private.external_services is False
     given = load_settings(
         {
             "COLLATERAL_RUNTIME": str(tmp_path),
@@ -43,7 +45,8 @@ def test_the_environment_goes_before_the_private_services(tmp_path: Path) -> Non
             "COLLATERAL_THREADS": "3",
         }
     )
-    assert (given.require_database(), given.require_mqtt(), given.external_services) == ("postgres://own", "mqtt://own", True)
+    assert (given.require_database(), given.require_mqtt()) == ("postgres://own", "mqtt://own")
+    assert given.external_services is True
     assert (given.dashboard.host, given.dashboard.port, given.dashboard.secret_key) == ("10.0.0.1", 0, "k")
     assert (given.threads, given.data) == (3, tmp_path)
 
