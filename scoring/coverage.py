@@ -17,6 +17,8 @@ from scoring.evidence import Datum
 from scoring.policy import CoveragePolicy
 from scoring.rules import Finding, Sample
 
+UNVERIFIED = "unverified"
+"""Basis of what no witness speaks of."""
 _SEEN_SHARE = 0.8
 """At least this share of a lot's slots must have been judged."""
 _UNDECIDED = 0.15
@@ -89,7 +91,7 @@ def _verify(context: SiteContext, asset: Asset, today: date) -> Verified:
         return Verified(asset, 1.0, 1.0, "appraised")
     found = [part for part in (_by_slots(context, asset), *_by_devices(context)) if part is not None]
     if not found:
-        return Verified(asset, 0.0, 1.0, "unverified")
+        return Verified(asset, 0.0, 1.0, UNVERIFIED)
     basis, share, data = found[0]
     used = tuple(sorted((item.observation_id, item.revision) for _, _, items in found for item in items))
     return Verified(asset, share, max(part[1] for part in found), basis, used if data else ())
@@ -198,10 +200,17 @@ def price_on(prices: Iterable[Price], commodity: str, currency: str, day: date) 
 
 
 def covenant_finding(coverage: Coverage) -> Finding | None:
-    """How far the coverage lies below the covenant, as a share of it; None without covenant or debt."""
+    """How far the coverage lies below the covenant, as a share of it; None without covenant or debt.
+
+    What no witness verifies may all be there, so it breaks no covenant; nor does it keep one: where the covenant holds only
+    because of it, nothing is found, and an alert that stands is not cleared by silence.
+    """
     if not coverage.covenant or coverage.outstanding <= 0:
         return None
     most = coverage.most / coverage.outstanding
+    proven = sum(line.most for line in coverage.lines if line.basis != UNVERIFIED) / coverage.outstanding
+    if proven < coverage.covenant <= most:
+        return None
     facts: dict[str, object] = {
         "loan": {
             "outstanding": coverage.outstanding,

@@ -56,6 +56,8 @@ class Indicator:
     """True for reporting: silence widens the interval and says nothing about health."""
     witness: Mapping[SiteKind, tuple[str, str]] | None = None
     """For pairs: quantity from above and quantity from inside, by kind of site."""
+    measured_by: frozenset[str] = frozenset()
+    """Device quantities: an asset whose device measures one of them counts, also when nothing was ever observed of it."""
 
 
 INDICATORS: tuple[Indicator, ...] = (
@@ -70,7 +72,10 @@ INDICATORS: tuple[Indicator, ...] = (
         "performance_ratio", "performance_ratio", "site", Cadence.DAILY, Normal.OWN_PAST, False,
         "energy against irradiation",
     ),
-    Indicator("inverters", "inverter_yield_ratio", "asset", Cadence.DAILY, Normal.ONE, False, "inverters against the plant"),
+    Indicator(
+        "inverters", "inverter_yield_ratio", "asset", Cadence.DAILY, Normal.ONE, False, "inverters against the plant",
+        measured_by=frozenset({"ac_power_kw", "ac_energy_total_kwh"}),
+    ),
     Indicator("panel_area", "panel_area_m2", "site", Cadence.SCENE, Normal.PLEDGED, False, "panel area seen"),
     Indicator(
         "reporting", "reporting_ratio", "site", Cadence.DAILY, Normal.ONE, False, "readings received", widen_only=True
@@ -211,10 +216,13 @@ def _state(age_days: float, row: Indicator, policy: IndicatorPolicy, compared: R
 
 
 def _subjects(row: Indicator, context: SiteContext) -> list[str]:
-    found = context.evidence.subjects(row.quantity)
-    if row.subject_kind == "any":
-        return list(found)
-    return [subject for subject in found if subject.startswith(f"{row.subject_kind}:")]
+    """Those observed, and those that should be: one of which everything is withheld is not left out of the mean."""
+    found = set(context.evidence.subjects(row.quantity))
+    if row.subject_kind != "any":
+        found = {subject for subject in found if subject.startswith(f"{row.subject_kind}:")}
+    measured = {device.asset_id for device in context.devices if row.measured_by.intersection(device.quantities)}
+    found |= {f"asset:{asset.asset_id}" for asset in context.assets if asset.quantity > 0 and asset.asset_id in measured}
+    return sorted(found)
 
 
 def _daily(row: Indicator, policy: IndicatorPolicy, context: SiteContext) -> dict[str, list[SlotState]]:

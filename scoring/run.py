@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 EVALUATION_HOUR = 6
 """Days are judged at this local hour, when the day before is complete and reported."""
+STALE = timedelta(days=1)
+"""No score stands longer than this: silence must be seen in it."""
 
 
 @dataclass
@@ -102,12 +104,18 @@ def score_days(
 
 
 def score_now(pool: Pool, policy: Policy, site_ids: Sequence[str] | None, now: datetime) -> RunSummary:
-    """Evaluates at `now`: the given sites, or those whose inputs changed, with the other sites of their loans."""
+    """Evaluates at `now`: the given sites, or those whose inputs changed, with the other sites of their loans.
+
+    A site that was not judged for `STALE` is judged too: evidence grows old where nothing new comes.
+    """
     references = References(pool)
     today = references.at(now)
     with pool.connection() as connection:
         marked = score_rows.dirty_sites(connection)
-    wanted = _chosen(today, site_ids) if site_ids is not None else [one for one in marked if one in today.sites]
+        judged = score_rows.last_evaluations(connection)
+    stale = [one for one in today.sites if one not in judged or judged[one] < now - STALE]
+    due = [one for one in today.sites if one in marked or one in stale]
+    wanted = _chosen(today, site_ids) if site_ids is not None else due
     loans = {one.loan_id for one in today.loan_sites if one.site_id in set(wanted)}
     partners = {one.site_id for one in today.loan_sites if one.loan_id in loans and one.site_id in today.sites}
     chosen = sorted(set(wanted) | partners)
@@ -134,14 +142,14 @@ def _run(
     summary = RunSummary()
     with pool.connection() as connection:
         reference.write_policy(connection, policy.version, policy.sha256, policy.body)
-    verified: dict[datetime, list[Verified]] = defaultdict(list)
+    verified: dict[datetime, dict[str, Sequence[Verified]]] = defaultdict(dict)
     for site_id, moments in progress(times.items(), "scoring", total=len(times), unit="site"):
         if not moments:
             continue
         result = _site(pool, policy, references, site_id, moments, summary)
         for moment, parts in result.verified.items():
-            verified[moment] += parts
-    _loans(pool, policy, references, verified, frozenset(times), summary)
+            verified[moment][site_id] = parts
+    _loans(pool, policy, references, verified, summary)
     summary.seconds = round(time.monotonic() - begin, 3)
     return summary
 
@@ -185,8 +193,7 @@ def _loans(
     pool: Pool,
     policy: Policy,
     references: References,
-    verified: Mapping[datetime, Sequence[Verified]],
-    evaluated: frozenset[str],
+    verified: Mapping[datetime, Mapping[str, Sequence[Verified]]],
     summary: RunSummary,
 ) -> None:
     with pool.connection() as connection:
@@ -195,15 +202,18 @@ def _loans(
         judged = coverage_rows.last_evaluated(connection)
         rows: list[coverage_rows.CoverageRow] = []
         steps: list[Transition] = []
+        newest: dict[str, tuple[datetime, Sequence[Verified]]] = {}
         for moment in sorted(verified):
+            newest |= {site_id: (moment, parts) for site_id, parts in verified[moment].items()}
             known = references.at(moment)
             sites_of: dict[str, list[str]] = defaultdict(list)
             for one in known.loan_sites:
                 sites_of[one.loan_id].append(one.site_id)
             for loan_id, sites in sites_of.items():
-                if loan_id not in known.loans or not set(sites) <= evaluated:
+                parts = _of_loan(sites, moment, newest)
+                if loan_id not in known.loans or parts is None:
                     continue
-                coverage = _cover(known, loan_id, sites, moment, verified[moment], policy)
+                coverage = _cover(known, loan_id, sites, moment, parts, policy)
                 rows.append(_coverage_row(coverage, known.loans[loan_id].currency, policy))
                 finding = covenant_finding(coverage)
                 if finding is None or (loan_id in judged and moment <= judged[loan_id]):
@@ -213,6 +223,19 @@ def _loans(
                 steps += [step] if step else []
         summary.coverages += coverage_rows.write_coverage(connection, rows)
         _write_transitions(connection, policy, steps, references, summary)
+
+
+def _of_loan(
+    sites: Sequence[str], moment: datetime, newest: Mapping[str, tuple[datetime, Sequence[Verified]]]
+) -> list[Verified] | None:
+    """What was verified at all sites of a loan; None unless one was judged at `moment` and all within the day before.
+
+    Sites in other time zones reach the same hour at another moment.
+    """
+    held = [newest[site_id] for site_id in sites if site_id in newest and newest[site_id][0] > moment - STALE]
+    if len(held) < len(sites) or all(at < moment for at, _ in held):
+        return None
+    return [part for _, parts in held for part in parts]
 
 
 def _cover(

@@ -153,6 +153,16 @@ def last_evaluated(connection: Connection, site_id: str) -> datetime | None:
     return found
 
 
+def last_evaluations(connection: Connection) -> dict[str, datetime]:
+    """The latest time for which each site was scored; those never scored are left out."""
+    rows = fetch_dicts(
+        connection,
+        "SELECT s.site_id, newest.at FROM site s CROSS JOIN LATERAL (SELECT at FROM score"
+        " WHERE subject_kind = 'site' AND subject_id = s.site_id ORDER BY at DESC LIMIT 1) AS newest",
+    )
+    return {row["site_id"]: row["at"] for row in rows}
+
+
 def dirty_sites(connection: Connection) -> dict[str, datetime]:
     """Sites whose inputs changed since they were scored, and when they were last marked."""
     rows = fetch_dicts(connection, "SELECT site_id, marked_at FROM dirty_site ORDER BY site_id")

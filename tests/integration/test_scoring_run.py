@@ -128,6 +128,17 @@ def test_scoring_now_takes_dirty_sites_and_the_other_sites_of_their_loans(pool: 
         score_now(pool, POLICY, ["F1", "nowhere"], NOW)
 
 
+def test_a_site_of_which_nothing_new_comes_is_judged_again_after_a_day(pool: Pool) -> None:
+    load(pool, moved(factory(), "F1"))
+    first = score_now(pool, POLICY, None, NOW)
+    assert score_now(pool, POLICY, None, NOW + timedelta(hours=23)).sites == 0
+    later = score_now(pool, POLICY, None, NOW + timedelta(days=20))
+    assert later.scores == first.scores == 3
+    with pool.connection() as connection:
+        history = scores.score_history(connection, SubjectKind.SITE, "F1")
+    assert history[0].grade != "U" and history[-1].grade == "U", "twenty silent days are not healthy"
+
+
 def test_a_site_marked_again_during_the_work_stays_dirty(pool: Pool) -> None:
     with pool.connection() as connection:
         marked = scores.dirty_sites(connection)

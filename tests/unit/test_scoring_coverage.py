@@ -112,3 +112,14 @@ def test_a_covenant_is_broken_only_when_every_witness_says_so() -> None:
     diary.day("tags_present_share", DAY - timedelta(days=1), 0.5, revision=2)
     worse = covenant_finding(covered(verified(diary, make_asset("A1"))))
     assert worse is not None and worse.samples[0].figure > finding.samples[0].figure + 0.3
+
+
+def test_silence_about_the_goods_neither_breaks_a_covenant_nor_clears_its_alert() -> None:
+    diary = Diary()
+    diary.day("tags_present_share", DAY - timedelta(days=1), 0.3)
+    large = make_asset("A1", quantity=200.0)
+    gone = covenant_finding(covered(verified(diary, large, with_slots=False)))
+    assert gone is not None and gone.samples[0].figure > POLICY.rules["covenant_breach"].raise_at
+    assert covenant_finding(covered(verified(Diary(), large, with_slots=False))) is None
+    broken = covenant_finding(covered(verified(Diary(), make_asset("A1"), with_slots=False)))
+    assert broken is not None and broken.samples[0].figure > 0, "not even all of it would do"

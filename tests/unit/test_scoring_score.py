@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collateral.domain import Observation, Quality, Score, SiteKind
+from collateral.domain import AssetKind, Device, Observation, Quality, Score, SiteKind
 from scoring.indicators import INDICATORS, Shortfall, expected_shortfall, shortfall_at
 from scoring.score import FULL, GRADES, allot, grade_of, result_digest
-from tests.scoring_support import POLICY, evaluate, factory, morning, solar, warehouse
+from tests.scoring_support import POLICY, evaluate, factory, make_asset, morning, solar, warehouse
 
 DAY = date(2026, 8, 20)
 CURVE = ((0.0, 1.0), (0.3, 0.9), (0.85, 0.0))
@@ -54,6 +54,16 @@ def test_removing_evidence_never_improves_the_grade(
     assert less.lower <= whole.lower
     assert GRADES.index(less.grade) >= GRADES.index(whole.grade)
     assert less.support <= whole.support + 1e-12
+
+
+def test_an_inverter_that_never_says_anything_is_not_left_out() -> None:
+    numbers = range(1, 5)
+    arrays = tuple(make_asset(f"PV{n}", kind=AssetKind.PV_ARRAY, commodity="", quantity=250.0) for n in numbers)
+    meters = tuple(Device(f"I{n}", "X01", f"PV{n}", "", "borrower", ("ac_energy_total_kwh",), 900.0, "") for n in numbers)
+    rows = solar(dead=lambda day: day > DAY - timedelta(days=30)).rows
+    kept = [row for row in rows if row.subject_id != "PV4"]
+    whole, less = (evaluate(SiteKind.SOLAR, part, DAY, DAY, assets=arrays, devices=meters).scores[0] for part in (rows, kept))
+    assert less.lower <= whole.lower and less.support < whole.support
 
 
 @pytest.mark.parametrize("kind", list(SiteKind))
