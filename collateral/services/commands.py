@@ -18,9 +18,9 @@ def _given(settings: Settings) -> tuple[str | None, str | None]:
     return database_url, mqtt_url
 
 
-def _report(settings: Settings) -> dict[str, object]:
+def _report(settings: Settings, given: tuple[str | None, str | None]) -> dict[str, object]:
     report: dict[str, object] = {"runtime": str(settings.runtime), **local.status(settings.runtime)}
-    for name, url in zip(("database", "broker"), _given(settings), strict=True):
+    for name, url in zip(("database", "broker"), given, strict=True):
         if url is not None:
             report[name] = {"external": True, "url": mask_secrets(url)}
     return report
@@ -44,20 +44,21 @@ def _text(report: dict[str, object]) -> str:
 def _up(arguments: argparse.Namespace, settings: Settings) -> Outcome:
     database_url, mqtt_url = _given(settings)
     local.ensure(settings.runtime, database_url=database_url, mqtt_url=mqtt_url)
-    report = _report(settings)
+    report = _report(settings, (database_url, mqtt_url))
     return Outcome(report, _text(report))
 
 
 def _down(arguments: argparse.Namespace, settings: Settings) -> Outcome:
+    given = _given(settings)  # before the private addresses are forgotten, which would look like given ones then
     stopped = local.down(settings.runtime)
     return Outcome(
-        {"stopped": list(stopped), **_report(settings)},
+        {"stopped": list(stopped), **_report(settings, given)},
         f"stopped: {', '.join(stopped)}" if stopped else "nothing was running",
     )
 
 
 def _status(arguments: argparse.Namespace, settings: Settings) -> Outcome:
-    report = _report(settings)
+    report = _report(settings, _given(settings))
     entries = [report["database"], report["broker"]]
     running = all(isinstance(entry, dict) and (entry.get("external") or entry["running"]) for entry in entries)
     return Outcome({**report, "running": running}, _text(report), ok=running)
