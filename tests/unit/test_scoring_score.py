@@ -62,7 +62,9 @@ def test_an_inverter_that_never_says_anything_is_not_left_out() -> None:
     meters = tuple(Device(f"I{n}", "X01", f"PV{n}", "", "borrower", ("ac_energy_total_kwh",), 900.0, "") for n in numbers)
     rows = solar(dead=lambda day: day > DAY - timedelta(days=30)).rows
     kept = [row for row in rows if row.subject_id != "PV4"]
-    whole, less = (evaluate(SiteKind.SOLAR, part, DAY, DAY, assets=arrays, devices=meters).scores[0] for part in (rows, kept))
+    whole, less = (
+        evaluate(SiteKind.SOLAR, part, DAY, DAY, assets=arrays, devices=meters).scores[0] for part in (rows, kept)
+    )
     assert less.lower <= whole.lower and less.support < whole.support
 
 
