@@ -47,7 +47,7 @@ class VehicleConsumer:
         found = locate_boxes(boxes, window.pixels.grid, window.target.polygon)
         heavy = [item for item in found if item.label == "heavy"]
         method = method_of(self._detector.name, self.model_sha256)
-        files = write_evidence(self._evidence, window, self.name, method, found)
+        files = write_evidence(self._evidence, window, method, found)
         evidence = {**_evidence(window), **files.as_dict(), "recall": self._recall}
         observations = tuple(
             observation(window, quantity, method, self._estimate(items, window), {**evidence, "found": len(items)})
@@ -83,7 +83,7 @@ class SlotConsumer:
         probabilities = self._classifier.classify(np.stack(chips)) if chips else np.zeros(0, np.float32)
         occupied = {slot_id: float(p) for slot_id, p in zip(seen, probabilities, strict=True)}
         method = method_of(self._classifier.name, self.model_sha256)
-        files = write_evidence(self._evidence, window, self.name, method, self._located(window, occupied))
+        files = write_evidence(self._evidence, window, method, self._located(window, occupied))
         count = sum(p >= self._classifier.threshold for p in occupied.values())
         figures = {"occupied": count, "denominator": len(seen), "slots": len(corners), "unknown": len(corners) - len(seen)}
         return WindowReading(
@@ -144,7 +144,7 @@ class PanelConsumer:
         found = locate_mask(probability >= threshold, probability, grid, "panel", _MIN_PANEL_M2)
         estimate = estimate_area(probability, threshold, grid.gsd_m**2, self._error, window.hidden_share)
         method = method_of(self._segmenter.name, self.model_sha256)
-        files = write_evidence(self._evidence, window, self.name, method, found)
+        files = write_evidence(self._evidence, window, method, found)
         evidence = {**_evidence(window), **files.as_dict(), "regions": len(found)}
         if window.target.site.panel_area_m2:
             evidence["denominator"] = window.target.site.panel_area_m2

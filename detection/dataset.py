@@ -7,7 +7,8 @@ Everything read here is checked at the door: names that do not exist and splits 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,18 +88,40 @@ def picture_path(folder: Path, stem: str) -> Path:
     raise InvalidInputError(f"{folder} has no picture {stem!r} ({', '.join(SUFFIXES)}).")
 
 
-def read_index(root: Path, split: str | None) -> list[dict[str, str]]:
-    """Rows of ROOT/index.csv whose split is `split` (None: all). Raises `InvalidInputError` when there are none."""
+def read_index(root: Path, split: str | None, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Rows of ROOT/index.csv whose split is `split` (None: all), each with a name and the `numbers` asked for.
+
+    Raises `InvalidInputError` when there are none, or one lacks a name or a number.
+    """
     path = root / "index.csv"
     if not path.is_file():
         raise InvalidInputError(f"{path} is missing; a labelled folder needs an index.csv that names its pictures.")
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInputError(f"{path} cannot be read as CSV in UTF-8 ({error}); save it as such.") from None
     chosen = [row for row in rows if split is None or row.get("split") == split]
     if not chosen:
         known = sorted({row.get("split", "") for row in rows})
         raise InvalidInputError(f"{path} has no row of split {split!r}; it has {known}.")
+    for row in chosen:
+        if not row.get("name"):
+            raise InvalidInputError(f"{path} has a row without name; its columns are {sorted(map(str, rows[0]))}.")
+        for column in numbers:
+            _check_number(path, row, column)
     return chosen
+
+
+def _check_number(path: Path, row: Mapping[str, str], column: str) -> None:
+    try:
+        number = float(row.get(column) or "nan")
+    except ValueError:
+        number = math.nan
+    least = 0.0 if column == "label" else 1e-6
+    if not (math.isfinite(number) and number >= least and (column != "label" or number.is_integer())):
+        kind = "a whole number from 0 on" if column == "label" else "a number above 0"
+        raise InvalidInputError(f"{path}: {row['name']!r} has {column} {row.get(column)!r}; {kind} is needed.")
 
 
 def resample(image: Picture, scale: float) -> Picture:
@@ -111,7 +134,10 @@ def resample(image: Picture, scale: float) -> Picture:
 
 def read_boxes_folder(root: Path, split: str | None, groups: Sequence[str] | None = None) -> list[LabelledImage]:
     """Reads a Boxes folder; `groups` keeps only those groups."""
-    rows = [row for row in read_index(root, split) if groups is None or row["group"] in groups]
+    index = read_index(root, split, ("gsd_m",))
+    rows = [row for row in index if groups is None or row.get("group") in groups]
+    if not rows:
+        raise InvalidInputError(f"{root / 'index.csv'} has no row of split {split!r} in the groups {groups}.")
     return [_labelled(root, row) for row in progress(rows, f"reading {root.name}", unit="image")]
 
 
@@ -143,7 +169,10 @@ def _numbers(path: Path, columns: int) -> NDArray[np.float32]:
         raise InvalidInputError(f"{path} is missing; a picture without objects has an empty label file.")
     try:
         rows = [[float(word) for word in line.split()] for line in path.read_text().splitlines() if line.strip()]
-        return np.asarray(rows, np.float32).reshape(-1, columns)
+        table = np.asarray(rows, np.float32).reshape(-1, columns)
+        if not np.isfinite(table).all():
+            raise ValueError("nan or infinite")
+        return table
     except ValueError as error:
         raise InvalidInputError(f"{path} is not a table of {columns} numbers ({error}).") from None
 
@@ -155,6 +184,10 @@ def _yolo(path: Path, width: int, height: int) -> Boxes:
     return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
 
+def _label(row: Mapping[str, str]) -> int:
+    return int(float(row["label"]))
+
+
 def read_chips_folder(root: Path, split: str | None) -> list[Chip]:
     """Reads a Chips folder (index.csv: name, split, gsd_m, label)."""
     return [
@@ -162,26 +195,28 @@ def read_chips_folder(root: Path, split: str | None) -> list[Chip]:
             name=row["name"],
             gsd_m=float(row["gsd_m"]),
             image=read_picture(picture_path(root / "images", row["name"])),
-            label=int(row["label"]),
+            label=_label(row),
         )
-        for row in progress(read_index(root, split), f"reading {root.name}", unit="chip")
+        for row in progress(read_index(root, split, ("gsd_m", "label")), f"reading {root.name}", unit="chip")
     ]
 
 
 def read_slots_folder(root: Path, split: str | None) -> list[Chip]:
     """Reads a Slots folder (class folders; index.csv: name with folder, split, label 1 = occupied)."""
     return [
-        Chip(name=row["name"], gsd_m=0.0, image=read_picture(picture_path(root, row["name"])), label=int(row["label"]))
-        for row in progress(read_index(root, split), f"reading {root.name}", unit="chip")
+        Chip(name=row["name"], gsd_m=0.0, image=read_picture(picture_path(root, row["name"])), label=_label(row))
+        for row in progress(read_index(root, split, ("label",)), f"reading {root.name}", unit="chip")
     ]
 
 
 def read_masks_folder(root: Path, split: str | None, gsd_m: float | None = None) -> list[MaskedImage]:
     """Reads a Masks folder; `gsd_m` stands in where index.csv names none. Non-zero mask pixels are the class."""
     if (root / "index.csv").is_file():
-        rows: Iterable[dict[str, str]] = read_index(root, split)
+        rows = read_index(root, split)
     else:
-        rows = [{"name": path.stem} for path in sorted((root / "images").iterdir())]
+        rows = [{"name": path.stem} for path in sorted((root / "images").glob("*")) if path.suffix.lower() in SUFFIXES]
+    if not rows:
+        raise InvalidInputError(f"{root} has neither index.csv nor pictures in images/; name a folder of labelled masks.")
     images = []
     for row in progress(rows, f"reading {root.name}", unit="image"):
         stem = Path(row["name"]).stem if Path(row["name"]).suffix in SUFFIXES else row["name"]

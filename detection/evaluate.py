@@ -82,7 +82,12 @@ def find(detector: VehicleDetector, item: LabelledImage, seen_at_m: float | None
 def evaluate_vehicles(
     data: Path, split: str, weights: Path | None = None, seen_at_m: float | None = None, groups: Sequence[str] | None = None
 ) -> dict[str, object]:
-    """Figures of `collateral evaluate vehicles` for a Boxes folder."""
+    """Figures of `collateral evaluate vehicles` for a Boxes folder.
+
+    Raises `InvalidInputError` when the folder is not as it should be, or `seen_at_m` not above 0.
+    """
+    if seen_at_m is not None and not seen_at_m > 0:
+        raise InvalidInputError(f"Pictures cannot be resampled to {seen_at_m} m per pixel; name a number above 0.")
     detector = VehicleDetector.load(weights)
     items = read_boxes_folder(data, split, groups)
     found = [find(detector, item, seen_at_m) for item in progress(items, "detecting", unit="image")]

@@ -1,7 +1,7 @@
 """Evidence files of one window: the picture with what was found drawn on it, and the same as GeoJSON.
 
-Files lie under EVIDENCE/SITE/TIME_SCENE_DETECTOR.{jpg,geojson}; JPEG because a year of scenes of one portfolio as PNG fills
-a disk (measured: 82 kB against 585 kB a window).
+Files lie under EVIDENCE/SITE/TIME_SCENE_METHOD.{jpg,geojson}: other weights do not write over what earlier observations
+rest on. JPEG because a year of scenes of one portfolio as PNG fills a disk (measured: 82 kB against 585 kB a window).
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class EvidenceFiles:
         return {"png": self.picture, "geojson": self.geojson, "bounds": list(self.bounds)}
 
 
-def write_evidence(folder: Path, window: SiteWindow, detector: str, method: str, found: Sequence[Located]) -> EvidenceFiles:
+def write_evidence(folder: Path, window: SiteWindow, method: str, found: Sequence[Located]) -> EvidenceFiles:
     """Writes both files of one window, each whole or not at all."""
     site_id = window.target.site.site_id
     record = window.scene.record
-    stem = f"{record.acquired_at:%Y%m%dT%H%M%SZ}_{record.scene_id}_{detector}"
+    stem = f"{record.acquired_at:%Y%m%dT%H%M%SZ}_{record.scene_id}_{method.replace('@', '-')}"
     (folder / site_id).mkdir(parents=True, exist_ok=True)
     picture, geojson = f"{site_id}/{stem}.jpg", f"{site_id}/{stem}.geojson"
     bounds = _bounds(window.pixels.grid)

@@ -53,6 +53,8 @@ def run_scan(
         return ScanSummary(seconds=time.monotonic() - started)
     store = DatabaseScanStore(pool)
     scenes, opened = open_scenes(paths, store)
+    if not scenes:
+        return opened + ScanSummary(seconds=time.monotonic() - started)
     if settings.threads > 0:
         torch.set_num_threads(settings.threads)
     scanner = Scanner(store, ReferenceStore(settings.evidence / "reference"), history)

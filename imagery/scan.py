@@ -22,7 +22,7 @@ from collateral.domain import Observation, Quality
 from collateral.progress import progress
 from imagery.grid import NO_SHIFT
 from imagery.quality import Verdict, assess, clouds
-from imagery.raster import RasterRejectedError
+from imagery.raster import RasterRejectedError, Reason
 from imagery.reader import Pixels, ReadCost, moved_mask, read_pixels
 from imagery.reference import Reference, ReferenceStore, build_reference, overview_of
 from imagery.register import Alignment, align
@@ -143,6 +143,8 @@ def _try_open(path: Path) -> SceneFile | RasterRejectedError:
         return open_scene(path)
     except RasterRejectedError as error:
         return error
+    except Exception as error:  # one file must not stop the others; the row says what happened
+        return RasterRejectedError(path, Reason.UNREADABLE, f"{_said(error)}; copy it again, or leave it out.")
 
 
 def plan(

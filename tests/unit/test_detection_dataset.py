@@ -92,3 +92,17 @@ def test_resampling_keeps_the_ground_size() -> None:
         assert out.shape == (80, 160, 3)
         assert abs(int((out[40, :, 0] > 100).sum()) - 80) <= 1
     assert resample(picture, 1.0) is picture
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ("name,split\na,val\n", "gsd_m None"), ("name,split,gsd_m\na,val,x\n", "gsd_m 'x'"),
+        ("name,split,gsd_m\na,val,0\n", "above 0"), ("file,split,gsd_m\na,val,0.3\n", "without name"),
+        ("\xff", "UTF-8"),
+    ],
+)  # fmt: skip
+def test_an_index_that_cannot_be_meant_is_refused(tmp_path: Path, index: str, said: str) -> None:
+    (tmp_path / "index.csv").write_bytes(index.encode("latin-1"))
+    with pytest.raises(InvalidInputError, match=said):
+        read_boxes_folder(tmp_path, "val")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,11 +135,16 @@ def test_files_that_are_no_scenes_do_not_stop_the_scan(folder: Path, targets: li
     (tmp_path / "scenes" / "good.tif").write_bytes((folder / "s0.tif").read_bytes())
     (tmp_path / "scenes" / "cut.tif").write_bytes((folder / "s1.tif").read_bytes()[:9000])
     (tmp_path / "scenes" / "zero.tif").touch()
+    (tmp_path / "scenes" / "when.tif").write_bytes((folder / "s2.tif").read_bytes())
+    with rasterio.open(tmp_path / "scenes" / "when.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        dataset.update_tags(ACQUIRED_AT="0001-01-01T00:00:00+14:00")  # before the first moment of UTC
     store = Memory()
     summary = scanned(tmp_path / "scenes", targets, store, Brightness(), tmp_path)
-    assert (summary.done, summary.scenes, summary.rejected) == (1, 1, {"truncated": 1, "empty_file": 1})
-    assert summary.windows == 3
-    assert {error.path.name for error in store.rejections} == {"cut.tif", "zero.tif"}
+    assert (summary.done, summary.scenes, summary.rejected) == (
+        1, 1, {"truncated": 1, "empty_file": 1, "unreadable": 1},
+    )  # fmt: skip
+    assert summary.windows == 4
+    assert {error.path.name for error in store.rejections} == {"cut.tif", "zero.tif", "when.tif"}
 
 
 def test_displacements_are_put_right_in_the_window(folder: Path, targets: list[SiteTarget], tmp_path: Path) -> None:
