@@ -184,6 +184,6 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "panels": Recipe("solar panels from chips and drawn panels", Schedule(steps=460, batch=16, rate=1.2e-3), _panels),
     "slots": Recipe(
-        "occupied or empty slots", Schedule(steps=320, batch=48, rate=1e-3, backbone_rate=0.5, warmup=30), _slots
+        "occupied or empty slots", Schedule(steps=640, batch=48, rate=1e-3, backbone_rate=0.5, warmup=30), _slots
     ),
 }
