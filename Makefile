@@ -15,13 +15,13 @@ help: ## this list
 setup: $(STAMP) ## virtual environment with everything in it (.venv)
 
 $(STAMP): pyproject.toml constraints.txt
-	@echo "setup: creating $(VENV) with $$($(PYTHON) --version) and installing the packages of pyproject.toml (about 2 minutes)"
+	@echo "setup: creating $(VENV) with $$($(PYTHON) --version) and installing the packages of pyproject.toml (about 2 minutes)" >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "setup: Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "setup: this Python lacks ensurepip; on Debian install the package python3-venv, or name another with PYTHON=..."; exit 1; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
-	@echo "setup: done, the command is $(COLLATERAL)"
+	@echo "setup: done, the command is $(COLLATERAL)" >&2
 
 demo: setup ## sample world, services, detectors, live fleet and dashboard; Ctrl-C stops all
 	@$(COLLATERAL) demo up --seed $(SEED)
