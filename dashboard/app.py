@@ -119,7 +119,7 @@ def page_for(queries: Queries, policy: Policy, viewer: Viewer, path: str) -> Com
         return home.layout(viewer, queries.portfolio(viewer))
     if path == "/alerts":
         return alerts.layout(viewer)
-    if path.startswith("/site/"):
+    if path.startswith("/site/") and "\0" not in unquote(path):
         view = queries.site(viewer, unquote(path.removeprefix("/site/")))
         if view is not None:
             return site.layout(viewer, view, policy, datetime.now(UTC))

@@ -75,6 +75,11 @@ def form_token() -> str:
     return str(session["token"])
 
 
+def token_fits() -> bool:
+    """Whether the form that was sent carries the token of this session."""
+    return hmac.compare_digest(request.form.get("token", "").encode(), form_token().encode())
+
+
 def local_path(target: str | None) -> str:
     """`target` when it is a path on this server, else the start page: no one is sent elsewhere after signing in."""
     if not target or "\\" in target or any(ord(letter) < 32 for letter in target):
@@ -170,9 +175,10 @@ def _login(queries: Queries) -> Callable[[], AnyResponse | str | tuple[str, int]
         target = local_path(request.values.get("next"))
         if request.method == "GET":
             return redirect(target) if current_user.is_authenticated else _form(target)
-        if not hmac.compare_digest(request.form.get("token", ""), form_token()):
+        if not token_fits():
             return _form(target, "login.expired"), 400
-        problem = _sign_in(queries, request.form.get("username", "").strip()[:200], request.form.get("password", "")[:1000])
+        username = request.form.get("username", "").replace("\0", "").strip()[:200]
+        problem = _sign_in(queries, username, request.form.get("password", "")[:1000])
         if problem is not None:
             return _form(target, problem), 401
         return redirect(target)
@@ -214,7 +220,7 @@ def _form(target: str, problem: str | None = None) -> str:
 
 
 def _logout() -> AnyResponse:
-    if not hmac.compare_digest(request.form.get("token", ""), form_token()):
+    if not token_fits():
         return Response("forbidden", 403, mimetype="text/plain")
     logout_user()
     session.clear()

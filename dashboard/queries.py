@@ -53,6 +53,7 @@ RECENT = timedelta(days=2)
 """Sites are scored every day: these days are read first, and older ones only for sites that are not among them."""
 HISTORY = timedelta(days=400)
 MOST_ALERTS = 500
+LONGEST_SHELVING_H = 168
 
 _SITES = """
 WITH waiting AS (
@@ -216,8 +217,9 @@ class Queries:
             assets = [one for one in reference.assets(connection) if one.site_id == site_id]
             devices = [one for one in reference.devices(connection) if one.site_id == site_id]
             holidays = reference.holidays(connection)
+            shown = {row["alert_id"] for row in _rows(connection, "alert_id", "officer_alert", "site_id", site_id)}
         with self._app.connection() as connection:
-            alerts = alert_rows.current_alerts(connection, site_id=site_id)
+            alerts = [one for one in alert_rows.current_alerts(connection, site_id=site_id) if one.alert_id in shown]
             steps = alert_rows.events_of_alerts(connection, [one.alert_id for one in alerts])
             coverage = {
                 row.loan_id: row for row in coverage_rows.latest_coverage(connection, [one.loan_id for one in loans])
@@ -249,6 +251,8 @@ class Queries:
         """
         if not viewer.may_act:
             raise InvalidInputError(f"Role {viewer.user.role!r} may look at alerts but not act on them.")
+        if verb == "shelve" and not 0 < hours <= LONGEST_SHELVING_H:
+            raise InvalidInputError(f"Alerts are shelved for at most {LONGEST_SHELVING_H} hours, not for {hours}.")
         now = datetime.now(UTC)
         actor = viewer.user.username
         with self._as_officer(viewer.branch) as connection:

@@ -54,7 +54,8 @@ def install(server: Flask, queries: Queries, settings: Settings) -> None:
     @server.get("/evidence/<site_id>/<path:name>")
     def evidence(site_id: str, name: str) -> AnyResponse:
         folder = safe_join(str(settings.evidence), site_id)
-        if folder is None or not name.lower().endswith(EVIDENCE_TYPES) or not queries.may_see(viewer(), site_id):
+        readable = folder is not None and "\0" not in request.path and name.lower().endswith(EVIDENCE_TYPES)
+        if folder is None or not readable or not queries.may_see(viewer(), site_id):
             abort(404)
         answer = send_from_directory(folder, name, max_age=86_400)
         answer.headers["Cache-Control"] = "private, max-age=86400"

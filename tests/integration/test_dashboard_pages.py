@@ -15,9 +15,10 @@ import pytest
 from dash.development.base_component import Component
 from flask.testing import FlaskClient
 
-from collateral.db.alerts import alert, alert_events
+from collateral.db import reference
+from collateral.db.alerts import NewAlert, alert, alert_events, raise_alert
 from collateral.db.pool import Role, connect
-from collateral.domain import AlertState, Portfolio, Source, User
+from collateral.domain import AlertState, Portfolio, Priority, Source, SubjectKind, User
 from collateral.errors import InvalidInputError
 from collateral.passwords import set_password
 from collateral.settings import Settings
@@ -138,6 +139,36 @@ def test_each_branch_sees_its_own_sites_only(client: FlaskClient, queries: Queri
     assert "一号工厂" not in refused and other.t("problem.missing") in refused
     assert queries.alerts(other) == []
     assert [row.site_id for row in queries.portfolio(viewer(queries, "risk_a")).rows] == ["S3", "S1", "S2"]
+
+
+def test_an_alert_about_another_branchs_loan_on_a_shared_site_is_not_shown(
+    client: FlaskClient, queries: Queries, database: str
+) -> None:
+    officer = viewer(queries, "officer_a")
+    with closing(connect(database, Role.APP)) as connection, connection:
+        loans = {one.branch: one.loan_id for one in reference.loans(connection)}
+        ours, theirs = (
+            raise_alert(
+                connection,
+                NewAlert("covenant_breach", SubjectKind.LOAN, loan, "S1", Priority.HIGH, NOW, "test", {}),
+            )
+            for loan in (loans[officer.branch], next(loan for branch, loan in loans.items() if branch != officer.branch))
+        )
+    view = queries.site(officer, "S1")
+    assert view is not None
+    assert {ours} == {ours, theirs} & {one.alert_id for one in view.alerts}
+    assert {ours} == {ours, theirs} & {one.alert.alert_id for one in queries.alerts(officer)}
+    with pytest.raises(InvalidInputError, match="another branch"):
+        queries.act(officer, theirs, "clear", "seen", 0)
+    with pytest.raises(InvalidInputError, match="168 hours"):
+        queries.act(officer, ours, "shelve", "later", float("nan"))
+
+
+def test_odd_input_is_refused_and_breaks_nothing(client: FlaskClient) -> None:
+    assert client.post("/login", data={"username": "\0", "password": "x", "token": "\u00e9"}).status_code == 400
+    assert sign_in(client, "officer\0_a") == 302, "what cannot be stored is left out"
+    assert client.get("/evidence/S1%00/picture0.png").status_code == 404
+    assert client.post("/logout", data={"token": "\u00e9"}).status_code == 403
 
 
 def test_evidence_of_other_branches_and_other_files_is_not_served(client: FlaskClient, settings: Settings) -> None:
