@@ -14,14 +14,6 @@ class Shell:
     LANGUAGE = "language-switch"
 
 
-class Login:
-    """Sign-in form; also written in templates/login.html."""
-
-    USERNAME = "login-username"
-    PASSWORD = "login-password"  # noqa: S105 (an element id)
-    SUBMIT = "login-submit"
-
-
 class Home:
     """Map and ranked list."""
 

@@ -127,13 +127,3 @@ class Evidence:
         """Series of a quantity by subject, in order of subject."""
         found = self._series.get(quantity, {})
         return {subject: found[subject] for subject in sorted(found)}
-
-    def in_force(self, since: datetime, until: datetime) -> list[Datum]:
-        """All data in force with since <= valid_from < until, by id."""
-        found = [
-            item
-            for by_subject in self._series.values()
-            for series in by_subject.values()
-            for item in series.between(since, until)
-        ]
-        return sorted(found, key=lambda item: item.observation_id)

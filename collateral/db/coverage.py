@@ -73,13 +73,6 @@ def latest_coverage(connection: Connection, loan_ids: Sequence[str] | None = Non
     return list(newest.values())
 
 
-def coverage_history(connection: Connection, loan_id: str, since: datetime | None = None) -> list[CoverageRow]:
-    """Coverage of one loan in time."""
-    return _read(
-        connection, "WHERE loan_id = %s AND (%s::timestamptz IS NULL OR at >= %s)", (loan_id, since, since)
-    )
-
-
 def last_evaluated(connection: Connection) -> dict[str, datetime]:
     """Per loan the latest time for which its coverage was worked out."""
     rows = fetch_dicts(connection, "SELECT loan_id, max(at) AS at FROM coverage GROUP BY loan_id")
