@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +133,8 @@ def _load(connection: Connection, path: Path, blocks: list[SeriesBlock]) -> tupl
                 for block, number in zip(clean, ids, strict=True)
             ],
         )
-        telemetry.update_device_states(connection, _states(clean))
+        held = telemetry.device_states(connection, sorted({block.device_id for block in clean}), lock=True)
+        telemetry.update_device_states(connection, [_not_back(update, held) for update in _states(clean)])
     return counts, refused
 
 
@@ -168,15 +169,28 @@ def _store(connection: Connection, batch: ReadingBatch) -> Counts:
 
 
 def _states(blocks: list[SeriesBlock]) -> list[DeviceState]:
-    newest: dict[str, tuple[int, int, int, int]] = {}
+    """Each device as of its newest reading; the number is that of its newest numbered one: numbering may have restarted."""
+    newest: dict[str, DeviceState] = {}
+    numbered: dict[str, tuple[int, int]] = {}
     for block in blocks:
-        last = int(np.argmax(block.time_us))
-        mine = (int(block.time_us[last]), int(block.received_us.max()), int(block.sequence.max()), len(block.time_us))
-        held = newest.get(block.device_id, (0, 0, telemetry.NO_SEQUENCE, 0))
-        newest[block.device_id] = (
-            max(mine[0], held[0]), max(mine[1], held[1]), max(mine[2], held[2]), max(mine[3], held[3])
+        device, at, received = block.device_id, from_us(int(block.time_us.max())), from_us(int(block.received_us.max()))
+        with_number = np.flatnonzero(block.sequence != telemetry.NO_SEQUENCE)
+        if len(with_number):
+            last = with_number[np.lexsort((block.sequence[with_number], block.time_us[with_number]))[-1]]
+            mine = (int(block.time_us[last]), int(block.sequence[last]))
+            numbered[device] = max(mine, numbered.get(device, mine))
+        held = newest.get(device, DeviceState(device, at, received, None, True, 0))
+        assert held.last_time is not None and held.last_received_at is not None
+        newest[device] = DeviceState(
+            device, max(held.last_time, at), max(held.last_received_at, received),
+            numbered[device][1] if device in numbered else None, True, max(held.messages, len(block.time_us)),
         )  # fmt: skip
-    return [
-        DeviceState(device, from_us(at), from_us(received), None if sequence < 0 else sequence, True, messages)
-        for device, (at, received, sequence, messages) in newest.items()
-    ]
+    return list(newest.values())
+
+
+def _not_back(update: DeviceState, held: Mapping[str, DeviceState]) -> DeviceState:
+    """`update` without number and presence where the device was heard later, or as late, by other ways: those stay."""
+    state = held.get(update.device_id)
+    if state is None or state.last_time is None or update.last_time is None or update.last_time > state.last_time:
+        return update
+    return replace(update, last_sequence=None, online=None)

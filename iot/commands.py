@@ -134,7 +134,7 @@ def _observe(args: argparse.Namespace, settings: Settings) -> Outcome:
             raise UsageError(f"--until {args.until!r} is not ISO 8601 with an offset, such as 2026-10-16T08:00:00+08:00.")
     with Pool(settings.require_database(), Role.APP, size=2) as pool:
         summary = observe(pool, now, args.since)
-    return Outcome({**asdict(summary), "seconds": round(summary.seconds, 2)})
+    return Outcome({**asdict(summary), "seconds": round(summary.seconds, 2)}, ok=not summary.failed)
 
 
 COMMANDS: Mapping[str, Command] = {

@@ -7,11 +7,13 @@ then amounts are absent, never 0.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -24,12 +26,17 @@ from collateral.db.pool import Pool
 from collateral.db.rollups import DirtyRange, Series
 from collateral.db.telemetry import to_us
 from collateral.domain import Asset, Device, Site
+from collateral.errors import ServiceError
 from collateral.progress import progress
 from iot.checks import LOOKBACK_DAYS
 from iot.days import DAY_US, DayGrid, grid_over
 from iot.rollup import dirty_spans, refresh_span, series_adds
 from iot.signals import Signal, View, as_of_cutoff
 from iot.statements import CUTOFF_US, SETTLE_US, SiteContext, observations, statements
+
+_LOG = logging.getLogger("iot.observe")
+ORPHANS = "(devices without a site)"
+"""Stands for a site in `ObserveSummary.failed`: roll-ups of devices that are not in the portfolio any more."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class ObserveSummary:
     """New observation revisions."""
     unchanged: int = 0
     seconds: float = 0.0
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Site -> why nothing could be done there; its dirty ranges are kept for the next run."""
 
     def __add__(self, other: ObserveSummary) -> ObserveSummary:
         return ObserveSummary(
@@ -55,6 +64,7 @@ class ObserveSummary:
             self.written + other.written,
             self.unchanged + other.unchanged,
             self.seconds + other.seconds,
+            {**self.failed, **other.failed},
         )
 
 
@@ -71,7 +81,7 @@ class _SiteWork:
 
 
 def observe(pool: Pool, now: datetime, since: date | None = None) -> ObserveSummary:
-    """Brings roll-ups and observations up to date.
+    """Brings roll-ups and observations up to date; a site that fails is left as it was and named in `failed`.
 
     Args:
         pool: acting as the application, two connections at least.
@@ -86,7 +96,7 @@ def observe(pool: Pool, now: datetime, since: date | None = None) -> ObserveSumm
             total = _observe(pool, to_us(now), since)
         finally:
             rollups.give_turn(turn)
-    return ObserveSummary(total.sites, total.rollups, total.days, total.written, total.unchanged, time.monotonic() - began)
+    return replace(total, seconds=time.monotonic() - began)
 
 
 def _observe(pool: Pool, now_us: int, since: date | None) -> ObserveSummary:
@@ -96,12 +106,30 @@ def _observe(pool: Pool, now_us: int, since: date | None) -> ObserveSummary:
         work, orphans = _work(connection, dirty)
     total = ObserveSummary()
     for site_work in progress(work, "observe", unit="sites"):
-        with pool.connection() as connection:
-            total += _observe_site(connection, site_work, now_us, since)
+        total += _alone(pool, site_work.site.site_id, partial(_observe_site, work=site_work, now_us=now_us, since=since))
     if orphans:
-        with pool.connection() as connection:
-            total += ObserveSummary(rollups=_refresh(connection, orphans, ZoneInfo("UTC")))
+        total += _alone(pool, ORPHANS, partial(_refresh_orphans, ranges=orphans))
     return total
+
+
+def _alone(pool: Pool, name: str, act: Callable[[Connection], ObserveSummary]) -> ObserveSummary:
+    """One site in a transaction of its own: what goes wrong there rolls back, is told, and stops no other site.
+
+    Raises:
+        ServiceError: the database is away, so no site can be worked on.
+    """
+    try:
+        with pool.connection() as connection:
+            return act(connection)
+    except ServiceError:
+        raise
+    except Exception as error:  # whatever it is, the other sites must not wait for it
+        _LOG.exception("site %s failed and is tried again next time", name)
+        return ObserveSummary(failed={name: f"{type(error).__name__}: {error}".strip()})
+
+
+def _refresh_orphans(connection: Connection, ranges: Sequence[DirtyRange]) -> ObserveSummary:
+    return ObserveSummary(rollups=_refresh(connection, ranges, ZoneInfo("UTC")))
 
 
 def _work(connection: Connection, dirty: Sequence[DirtyRange]) -> tuple[list[_SiteWork], list[DirtyRange]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,15 @@ import orjson
 import pytest
 
 from collateral.cli import main
+from collateral.db import telemetry
 from collateral.db.pool import Pool, Role
+from collateral.db.telemetry import DeviceState
 from collateral.errors import InvalidInputError
 from iot.backfill import backfill
 from tests.iot_support import device, number, register, rows, store
 
+START = datetime(2024, 1, 1, tzinfo=UTC)
+HALF_HOUR = timedelta(minutes=30)
 T0_MS = 1_704_067_200_000
 
 
@@ -54,6 +60,32 @@ def test_what_is_there_already_stays_and_contradictions_are_kept(database: str, 
     assert (summary.counts.stored, summary.counts.conflicts) == (499, 1)
     assert rows(database, "SELECT value FROM reading ORDER BY time LIMIT 1") == [(99.0,)]
     assert rows(database, "SELECT value FROM reading_conflict") == [(0.0,)]
+
+
+@pytest.mark.parametrize("live_at", [499, 600])
+def test_a_device_heard_since_does_not_go_back(database: str, tmp_path: Path, live_at: int) -> None:
+    """The recording ends at row 499, number 506: what was heard then or later stays, and the next number is no gap."""
+    live = DeviceState("m1", START + live_at * HALF_HOUR, START + 700 * HALF_HOUR, 9000, False, 3)
+    with Pool(database, Role.INGEST, size=1) as pool:
+        with pool.connection() as connection:
+            telemetry.update_device_states(connection, [live])
+        backfill(pool, recording(tmp_path))
+        with pool.connection() as connection:
+            after = telemetry.device_states(connection, ["m1"])["m1"]
+    assert after == replace(live, messages=503)
+
+
+def test_a_recording_newer_than_the_device_moves_it_on(database: str, tmp_path: Path) -> None:
+    folder = recording(tmp_path)
+    data = dict(np.load(folder / "telemetry/S1.npz"))
+    restarted = np.concatenate([np.arange(400) + 7, np.arange(100)])
+    np.savez(folder / "telemetry/S1.npz", **{**data, "s0": restarted})
+    with Pool(database, Role.INGEST, size=1) as pool:
+        with pool.connection() as connection:
+            telemetry.update_device_states(connection, [DeviceState("m1", START, START, 7, False, 1)])
+        backfill(pool, folder)
+    found = rows(database, "SELECT last_time, last_sequence, online FROM device_state")
+    assert found == [(START + 499 * HALF_HOUR, 99, True)]
 
 
 def test_unknown_device_stores_nothing_and_says_what_to_do(database: str, tmp_path: Path) -> None:

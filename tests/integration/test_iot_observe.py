@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import orjson
 import pandas as pd
 import pytest
 
+from collateral.cli import main
 from collateral.db.pool import Pool, Role
 from collateral.domain import AssetKind, SiteKind
 from iot.observe import ObserveSummary, observe
@@ -167,6 +170,32 @@ def test_run_every_six_hours_says_the_same_as_run_once(database: str) -> None:
     store(database, [("twin", *reading[1:]) for reading in readings])
     look(database, day(DAYS) + timedelta(hours=8))
     assert said(database, "S1") == said(database, "S2")
+
+
+def test_a_failing_site_stops_no_other_and_keeps_its_work(
+    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    quantities = ["active_power_kw"]
+    devices = [device(f"m{n}", quantities, f"S{n}", interval_s=1800) for n in (1, 2)]
+    register(database, devices, [site("S1", zone="Nowhere/Land"), site("S2")])
+    readings = [
+        (name, "active_power_kw", MIDNIGHT + (n + 1) * HALF_HOUR, 5.0, MIDNIGHT + (n + 1) * HALF_HOUR + 1)
+        for name in ("m1", "m2") for n in range(2 * 48)
+    ]  # fmt: skip
+    store(database, readings)
+    summary = look(database, day(2) + timedelta(hours=3))
+    assert list(summary.failed) == ["S1"] and "Nowhere/Land" in summary.failed["S1"]
+    assert said(database, "S1") == [] and len(said(database, "S2")) > 0
+    left = "SELECT DISTINCT device_id FROM dirty_range JOIN series USING (series_id)"
+    assert rows(database, left) == [("m1",)]
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
+    monkeypatch.setenv("COLLATERAL_RUNTIME", str(tmp_path))
+    assert main(["observe", "--until", "2024-06-03T12:00:00Z", "--json"]) == 1
+    assert list(orjson.loads(capsys.readouterr().out)["failed"]) == ["S1"]
+    register(database, devices, [site("S1"), site("S2")])
+    mended = look(database, day(2) + timedelta(hours=3))
+    assert mended.failed == {} and rows(database, left) == []
+    assert [row[:4] for row in said(database, "S1")] == [row[:4] for row in said(database, "S2")]
 
 
 def test_solar_day_by_the_definitions(database: str) -> None:
