@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from collateral.errors import UsageError
 from collateral.settings import Settings
 from detection.consumers import PanelConsumer, SlotConsumer, VehicleConsumer
 from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector
+from detection.weightfile import Card
 from imagery.catalogue import find_scenes
 from imagery.reference import ReferenceStore
 from imagery.scan import Scanner, WindowConsumer, open_scenes
@@ -58,13 +60,21 @@ def run_scan(
     if settings.threads > 0:
         torch.set_num_threads(settings.threads)
     scanner = Scanner(store, ReferenceStore(settings.evidence / "reference"), history)
-    summary = scanner.run(scenes, targets, detectors(settings.evidence, weights, settings.runtime / "models"), force)
+    consumers, cards = detectors(settings.evidence, weights, settings.runtime / "models")
+    with pool.connection() as connection:
+        for card in cards:
+            reference.write_model(connection, card.name, card.sha256, asdict(card))
+    summary = scanner.run(scenes, targets, consumers, force)
     scan_s = summary.seconds
     return opened + summary + ScanSummary(seconds=time.monotonic() - started - scan_s)
 
 
-def detectors(evidence: Path, weights: Path | None = None, cache: Path | None = None) -> list[WindowConsumer]:
-    """All detectors, each of which knows the sites it wants; with a `cache` folder on the fastest engine installed.
+def detectors(
+    evidence: Path, weights: Path | None = None, cache: Path | None = None
+) -> tuple[list[WindowConsumer], list[Card]]:
+    """All detectors, each of which knows the sites it wants, and their cards.
+
+    With a `cache` folder they run on the fastest engine installed.
 
     Raises:
         InvalidInputError: weights or a card are missing.
@@ -73,11 +83,13 @@ def detectors(evidence: Path, weights: Path | None = None, cache: Path | None = 
     def file(name: str) -> Path | None:
         return None if weights is None else weights / f"{name}.safetensors"
 
-    return [
-        VehicleConsumer(VehicleDetector.load(file("vehicles"), cache), evidence),
-        SlotConsumer(SlotClassifier.load(file("slots"), cache), evidence),
-        PanelConsumer(PanelSegmenter.load(file("panels"), cache), evidence),
+    vehicles = VehicleDetector.load(file("vehicles"), cache)
+    slots = SlotClassifier.load(file("slots"), cache)
+    panels = PanelSegmenter.load(file("panels"), cache)
+    consumers: list[WindowConsumer] = [
+        VehicleConsumer(vehicles, evidence), SlotConsumer(slots, evidence), PanelConsumer(panels, evidence),
     ]
+    return consumers, [vehicles.card, slots.card, panels.card]
 
 
 def _targets(pool: Pool, site_ids: tuple[str, ...]) -> list[SiteTarget]:

@@ -111,6 +111,9 @@ def test_a_scan_leaves_observations_evidence_and_results(settings: Settings, poo
     with pool.connection() as connection:
         found = latest_observations(connection)
         (warehouse,) = scenes_of_site(connection, "W1")
+        models = fetch_dicts(connection, "SELECT name, sha256, card ->> 'sha256' AS on_card FROM model")
+    assert {row["name"] for row in models} == {"vehicles", "slots", "panels"}
+    assert all(row["sha256"] == row["on_card"] for row in models)
     by_quantity: dict[str, list[Observation]] = {}
     for observation in found:
         by_quantity.setdefault(observation.quantity, []).append(observation)
