@@ -9,7 +9,7 @@ known then. Geometry is stored as WKB with bounding-box columns for sites.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -180,8 +180,9 @@ def revisions(connection: Connection, part: str, as_known: datetime | None = Non
 
 
 def write_portfolio(
-    connection: Connection, given: Portfolio, known_at: datetime, by: str, allow_removal: bool = True
-) -> dict[str, int]:
+    connection: Connection, given: Portfolio, known_at: datetime, by: str, allow_removal: bool = True,
+    untouched: Collection[str] = (),
+) -> dict[str, int]:  # fmt: skip
     """Makes `given` the whole portfolio: appends revisions for what is new, changed or gone; writes nothing else.
 
     Sites touched by a change are marked in `dirty_site`, so that they are scored again.
@@ -192,6 +193,7 @@ def write_portfolio(
         known_at: when the bank's system knew this, at most now.
         by: who did it.
         allow_removal: False refuses to end more than half of a part at once (five or more): a wrong folder would.
+        untouched: parts of which `given` says nothing; what is stored of them stays.
 
     Returns:
         Revisions written per part of the portfolio, and under `deleted` how many of them end an object.
@@ -209,6 +211,9 @@ def write_portfolio(
     written: dict[str, int] = {}
     deleted = 0
     for table in TABLES:
+        if table.part in untouched:
+            written[table.part] = 0
+            continue
         total, ended = _write_part(connection, table, getattr(given, table.part), known_at, by)
         if not allow_removal:
             _check_removal(connection, table, ended)

@@ -56,7 +56,9 @@ def _import(args: argparse.Namespace, settings: Settings) -> Outcome:
         return Outcome({"written": {}, "problems": listed}, f"{text}\nNo error; nothing was written.".lstrip())
     by = _who(args.by)
     with Pool(settings.require_database(), size=1) as pool, pool.connection() as connection:
-        written = reference.write_portfolio(connection, checked.portfolio, known_at, by, args.allow_removal)
+        written = reference.write_portfolio(
+            connection, checked.portfolio, known_at, by, args.allow_removal, untouched=checked.absent
+        )
         audit.record(connection, by, "portfolio import", Path(args.folder).name,
                      {"known_at": known_at.isoformat(), "written": written, "warnings": len(listed)})
     summary = ", ".join(f"{part} {count}" for part, count in written.items())

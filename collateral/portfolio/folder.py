@@ -28,6 +28,8 @@ class Checked:
     portfolio: Portfolio
     """Only complete when no problem is an error."""
     problems: tuple[Problem, ...]
+    absent: frozenset[str] = frozenset()
+    """Parts whose optional file is not in the folder: nothing is said about them, so what is stored of them stays."""
 
 
 def read_folder(folder: Path) -> Checked:
@@ -43,7 +45,8 @@ def read_folder(folder: Path) -> Checked:
     problems = [one for spec in FILES for one in parsed[spec.part].file.problems]
     problems += check_folder(parsed)
     portfolio = Portfolio(**{part: tuple(record.value for record in one.records) for part, one in parsed.items()})
-    return Checked(portfolio, tuple(problems))
+    absent = frozenset(spec.part for spec in FILES if spec.optional and not (folder / spec.name).exists())
+    return Checked(portfolio, tuple(problems), absent)
 
 
 def write_folder(portfolio: Portfolio, folder: Path) -> dict[str, int]:

@@ -194,7 +194,8 @@ FILES: tuple[FileSpec, ...] = (
         Column("locale", Choice(("zh", "en")), "language", "zh"),
     )),
     FileSpec("holidays.csv", "holidays", Holiday, ("calendar", "day"),
-             "Days off, on which little is going on and nothing is wrong. The file may be missing.", (
+             "Days off, on which little is going on and nothing is wrong. The file may be missing: the stored days stay then; "
+             "one with only its header line ends them all.", (
         Column("calendar", Text(16), "which calendar, e.g. CN"),
         Column("day", Day(), "the day off"),
         Column("name", Text(), "for people"),
@@ -226,7 +227,8 @@ The GeoJSON files say which coordinate system they are in, in a top-level member
 (AMap, Tencent) or `"BD09"` (Baidu), or by a GeoJSON `crs` member that names an EPSG code. Maps bought in China are usually
 GCJ02 or BD09, which lie hundreds of metres off: both are converted on import, and the export is always WGS84.
 
-The folder is the whole portfolio: what is no longer in it is ended. Nothing is overwritten; every change is a new revision.
+The folder is the whole portfolio: what is no longer in it is ended; only a missing holidays.csv leaves what is stored as it
+is. Nothing is overwritten; every change is a new revision.
 This page is printed by `collateral portfolio schema`.
 """
 

@@ -17,7 +17,7 @@ import pytest
 from collateral.cli import main
 from collateral.db import credentials, reference
 from collateral.db.pool import Pool, Role, fetch_dicts
-from collateral.domain import Portfolio
+from collateral.domain import Holiday, Portfolio
 from collateral.errors import IntegrityError, InvalidInputError
 from collateral.passwords import set_password, verify_password
 from collateral.portfolio.folder import read_folder, write_folder
@@ -79,6 +79,26 @@ def test_change_and_removal_append_revisions_and_history_stays(database: str) ->
     assert (back["devices"], back["deleted"]) == (1, 0)
     with Pool(database) as pool, pool.connection() as connection:
         assert reference.revisions(connection, "devices") == {"D1": 1, "D2": 3}
+
+
+def test_a_missing_optional_file_leaves_its_part_untouched(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
+    given = small_portfolio()
+    write_folder(given, tmp_path)
+
+    def imported() -> list[Holiday]:
+        assert main(["portfolio", "import", str(tmp_path), "--by", "me", "--json"]) == 0
+        with Pool(database) as pool, pool.connection() as connection:
+            return reference.holidays(connection)
+
+    assert given.holidays and imported() == list(given.holidays)
+    header = (tmp_path / "holidays.csv").read_text(encoding="utf-8").splitlines()[0]
+    (tmp_path / "holidays.csv").unlink()
+    assert imported() == list(given.holidays)
+    (tmp_path / "holidays.csv").write_text(header + "\n", encoding="utf-8")
+    assert imported() == []
 
 
 def test_changed_sites_are_marked_for_scoring(database: str) -> None:
