@@ -41,6 +41,18 @@ def test_compose_runs_the_broker_with_the_same_settings() -> None:
     assert [line for line in lines if f"      {line}\n" not in COMPOSE] == []
 
 
+def test_compose_hands_no_password_to_a_process_as_an_argument() -> None:
+    """Arguments can be read by everybody; mosquitto_sub finds its options in a file that is written before the server runs."""
+    checks = re.findall(r"^    healthcheck:\n((?:      .*\n)+)", COMPOSE, flags=re.MULTILINE)
+    assert len(checks) == 2
+    assert [text for text in checks if "PASSWORD" in text or " -P" in text] == []
+    folder = re.findall(r"XDG_CONFIG_HOME=(\S+) mosquitto_sub ", checks[1])
+    assert len(folder) == 1
+    start = COMPOSE[: COMPOSE.index("exec mosquitto ")]
+    assert f"printf -- '-P %s\\n' \"$$MQTT_PASSWORD\" > {folder[0]}/mosquitto_sub\n" in start
+    assert start.index("umask 077") < start.index(f"mkdir -p {folder[0]}\n")
+
+
 def test_compose_publishes_on_loopback_only_and_has_no_default_password() -> None:
     ports = re.findall(r"^ +- \"(.*:\d+)\"$", COMPOSE, flags=re.MULTILINE)
     assert len(ports) == 2
