@@ -81,15 +81,20 @@ def _configure_replay(parser: argparse.ArgumentParser) -> None:
 
 
 def _replay(args: argparse.Namespace, settings: Settings) -> Outcome:
+    recording, speed = _recording(args), _speed(args.speed)
     url = args.broker or fleet_url(settings.runtime, settings.require_mqtt())
-    summary = play(_recording(args), Player(url, args.site, args.device), _speed(args.speed))
+    try:
+        player = Player(url, args.site, args.device)
+    except InvalidInputError as error:  # an id or an address, not data
+        raise UsageError(str(error)) from None
+    summary = play(recording, player, speed)
     payload = {**asdict(summary), "messages_per_s": round(summary.rows / max(summary.seconds, 1e-9), 1)}
     return Outcome(payload)
 
 
 def _recording(args: argparse.Namespace) -> Recording:
     if not args.csv.is_file():
-        raise InvalidInputError(f"{args.csv} is not a file; name a CSV.")
+        raise UsageError(f"{args.csv} is not a file; name a CSV.")
     rebuilt = bool(args.time_start or args.time_step)
     if rebuilt and not (args.time_start and args.time_step):
         raise UsageError("--time-start and --time-step go together.")

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import paho.mqtt.client as paho
 
-from collateral.errors import InvalidInputError, ServiceError
+from collateral.errors import InvalidInputError, ServiceError, UsageError
 from collateral.progress import progress
 from collateral.quantities import reading_quantity
 from iot.mqtt import make_client
@@ -70,16 +70,19 @@ def parse_map(text: str) -> dict[str, str]:
     """`COLUMN=quantity,...` as a mapping.
 
     Raises:
-        InvalidInputError: no pair, or an unknown quantity.
+        UsageError: no pair, a name twice, or an unknown quantity.
     """
     pairs: dict[str, str] = {}
     for part in text.split(","):
         column, _, quantity = part.strip().rpartition("=")
         if not column:
-            raise InvalidInputError(f"--map {text!r} is not COLUMN=quantity,...; write for example Usage=active_power_kw.")
-        key = reading_quantity(quantity.strip()).key
+            raise UsageError(f"--map {text!r} is not COLUMN=quantity,...; write for example Usage=active_power_kw.")
+        try:
+            key = reading_quantity(quantity.strip()).key
+        except InvalidInputError as error:
+            raise UsageError(f"--map {text!r}: {error}") from None
         if column.strip() in pairs or key in pairs.values():
-            raise InvalidInputError(f"--map {text!r} names {column.strip()!r} or {key!r} twice; one column is one quantity.")
+            raise UsageError(f"--map {text!r} names {column.strip()!r} or {key!r} twice; one column is one quantity.")
         pairs[column.strip()] = key
     return pairs
 
@@ -88,11 +91,11 @@ def parse_step(text: str) -> timedelta:
     """`900s`, `15m`, `1h` or `1d`.
 
     Raises:
-        InvalidInputError: another form.
+        UsageError: another form.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if match is None or float(match[1]) <= 0:
-        raise InvalidInputError(f"--time-step {text!r} is not a duration; write 900s, 15m, 1h or 1d.")
+        raise UsageError(f"--time-step {text!r} is not a duration; write 900s, 15m, 1h or 1d.")
     return timedelta(seconds=float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])
 
 
@@ -147,14 +150,17 @@ def _rows(recording: Recording) -> Iterator[ReplayRow | None]:
                 for column, quantity in recording.columns.items()
                 if (value := _number(row[column], line, column)) is not None
             }
-            yield ReplayRow(_row_time(recording, row, index), values) if values else None
+            yield ReplayRow(_row_time(recording, row, index, line), values) if values else None
 
 
-def _row_time(recording: Recording, row: Mapping[str, str], index: int) -> datetime:
+def _row_time(recording: Recording, row: Mapping[str, str | None], index: int, line: str) -> datetime:
     if recording.start is not None and recording.step is not None:
         start = recording.start if recording.start.tzinfo else recording.start.replace(tzinfo=recording.zone)
         return start.astimezone(UTC) + recording.step * index  # elapsed time: no hour is skipped or doubled
-    return parse_time(row[recording.time_column], recording.zone)
+    try:
+        return parse_time(row[recording.time_column] or "", recording.zone)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{line}: {error}") from None
 
 
 def _number(text: str | None, line: str, column: str) -> float | None:
@@ -256,20 +262,30 @@ class Player:
 
 
 def play(recording: Recording, player: Player, speed: float | None) -> ReplaySummary:
-    """Publishes every row; `speed` None is as fast as the broker takes it, 60 plays an hour in a minute."""
+    """Publishes every row; `speed` None is as fast as the broker takes it, 60 plays an hour in a minute.
+
+    Raises:
+        InvalidInputError: a row cannot be read; the rows before it are acknowledged, and the message says how many they are.
+        ServiceError: the broker does not answer, refuses or falls silent.
+    """
     began = time.monotonic()
     first: datetime | None = None
     last: datetime | None = None
     skipped = 0
     player.open()
-    for row in progress(read_recording(recording), f"replay {recording.path.name}", unit="rows"):
-        if row is None:
-            skipped += 1
-            continue
-        first = first or row.time
-        last = row.time
-        if speed is not None:
-            player.pause((row.time - first).total_seconds() / speed - (time.monotonic() - began))
-        player.publish(row)
+    try:
+        for row in progress(read_recording(recording), f"replay {recording.path.name}", unit="rows"):
+            if row is None:
+                skipped += 1
+                continue
+            first = first or row.time
+            last = row.time
+            if speed is not None:
+                player.pause((row.time - first).total_seconds() / speed - (time.monotonic() - began))
+            player.publish(row)
+    except InvalidInputError as error:
+        player.close()
+        again = "; mend the file and play it again: what is there already is recognised" if player.sent else ""
+        raise InvalidInputError(f"{error} Rows published before that: {player.acknowledged}{again}.") from error
     player.close()
     return ReplaySummary(player.sent, player.acknowledged, skipped, first, last, time.monotonic() - began)

@@ -194,7 +194,7 @@ FILES: tuple[FileSpec, ...] = (
         Column("locale", Choice(("zh", "en")), "language", "zh"),
     )),
     FileSpec("holidays.csv", "holidays", Holiday, ("calendar", "day"),
-             "Days off, on which little is going on and nothing is wrong. The file may be missing: the stored days stay then; "
+             "Days off, on which little is going on and nothing is wrong. The file may be missing: the stored days stay; "
              "one with only its header line ends them all.", (
         Column("calendar", Text(16), "which calendar, e.g. CN"),
         Column("day", Day(), "the day off"),

@@ -131,4 +131,4 @@ def test_commands_from_files_to_figures(
     assert said("observe", "--until", "2024-01-12T00:00:00Z")["rollups"] == 0
     assert said("ingest", "--stats")["points"] == 0
     assert main(["backfill", str(tmp_path / "nowhere"), "--json"]) == 1
-    assert main(["replay", str(tmp_path / "x.csv"), "--map", "a=b", "--site", "S", "--device", "d"]) == 1
+    assert main(["replay", str(tmp_path / "x.csv"), "--map", "a=b", "--site", "S", "--device", "d"]) == 2

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from collateral.db.telemetry import DeviceEntry, DeviceState, from_us, to_us
-from collateral.errors import InvalidInputError
+from collateral.errors import InvalidInputError, UsageError
 from iot.backoff import Backoff
 from iot.mqtt import make_client
 from iot.payload import Message, Sample, decode, encode_telemetry
@@ -123,8 +123,14 @@ def test_times_of_recordings(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "x=", "=y", "a=nothing", "a=weight_kg,b=weight_kg", "a=weight_kg,a=speed_km_h"])
 def test_map_must_name_known_quantities(text: str) -> None:
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(UsageError, match="--map"):
         parse_map(text)
+
+
+@pytest.mark.parametrize("text", ["", "15", "0m", "-1h", "15 minutes"])
+def test_step_must_be_a_duration(text: str) -> None:
+    with pytest.raises(UsageError, match="--time-step"):
+        parse_step(text)
 
 
 def test_recording_with_rebuilt_times_skips_empty_rows(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_compose_runs_the_broker_with_the_same_settings() -> None:
 
 
 def test_compose_hands_no_password_to_a_process_as_an_argument() -> None:
-    """Arguments can be read by everybody; mosquitto_sub finds its options in a file that is written before the server runs."""
+    """Arguments can be read by everybody; mosquitto_sub finds its options in a file written before the server runs."""
     checks = re.findall(r"^    healthcheck:\n((?:      .*\n)+)", COMPOSE, flags=re.MULTILINE)
     assert len(checks) == 2
     assert [text for text in checks if "PASSWORD" in text or " -P" in text] == []
