@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from iot.days import HOUR_US
+from iot.days import HOUR_US, DayGrid
 from iot.signals import Signal, View, latest_per_day, per_day
 
 LATE_US = HOUR_US
@@ -21,7 +21,7 @@ class DeviceDays:
     device_id: str
     received: NDArray[np.float64]
     expected: NDArray[np.float64]
-    """0 before the device's first reading ever."""
+    """0 before the device was awaited, or before its first reading ever, whichever came first."""
     late_hours: NDArray[np.float64]
     known_us: NDArray[np.int64]
 
@@ -32,13 +32,36 @@ class DeviceDays:
         return np.where(self.expected > 0, np.minimum(1.0, share), np.nan)
 
 
-def device_days(view: View, signals: list[Signal], first_us: int) -> DeviceDays:
+@dataclass(frozen=True)
+class Awaited:
+    """A registered device, heard or not."""
+
+    interval_us: int
+    since_us: int
+    """It is expected on whole days from here on: it was registered, and its site was heard."""
+
+
+def awaited_days(grid: DayGrid, awaited: Awaited) -> NDArray[np.float64]:
+    """Readings expected per day of a registered device, whether it ever reported or not."""
+    begin = np.clip(np.int64(awaited.since_us), grid.edges_us[:-1], grid.edges_us[1:])
+    return np.floor((grid.edges_us[1:] - begin) / awaited.interval_us + 1e-9)
+
+
+def unheard_days(grid: DayGrid, device_id: str, awaited: Awaited) -> DeviceDays:
+    """A registered device that never reported."""
+    nothing = np.zeros(len(grid))
+    expected = awaited_days(grid, awaited)
+    return DeviceDays(device_id, nothing, expected, nothing, np.zeros(len(grid), dtype=np.int64))
+
+
+def device_days(view: View, signals: list[Signal], first_us: int, awaited: Awaited | None = None) -> DeviceDays:
     """Counts moments with a reading of any quantity of one device.
 
     Args:
         view: what was known.
         signals: every quantity of the device.
-        first_us: the device's first reading ever; before it nothing is expected.
+        first_us: the device's first reading ever.
+        awaited: since when it should have reported; without, nothing is expected before `first_us`.
     """
     grid = view.grid
     times = np.concatenate([signal.time_us for signal in signals])
@@ -47,6 +70,8 @@ def device_days(view: View, signals: list[Signal], first_us: int) -> DeviceDays:
     step = signals[0].interval_us
     begin = np.clip(np.int64(first_us - step), grid.edges_us[:-1], grid.edges_us[1:])
     expected = np.floor((grid.edges_us[1:] - begin) / step + 1e-9)
+    if awaited is not None:
+        expected = np.maximum(expected, awaited_days(grid, awaited))
     lasting = np.minimum(np.diff(moments, prepend=moments[:1] - step), 2 * step)
     late = np.where(received[index] - moments > LATE_US, lasting / HOUR_US, 0.0)
     return DeviceDays(

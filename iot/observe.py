@@ -30,6 +30,7 @@ from collateral.errors import ServiceError
 from collateral.progress import progress
 from iot.checks import LOOKBACK_DAYS
 from iot.days import DAY_US, DayGrid, grid_over
+from iot.liveness import Awaited
 from iot.rollup import dirty_spans, refresh_span, series_adds
 from iot.signals import Signal, View, as_of_cutoff
 from iot.statements import CUTOFF_US, SETTLE_US, SiteContext, observations, statements
@@ -176,7 +177,8 @@ def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: d
     grid = DayGrid(zone, grid.day(begin), grid.edges_us[begin:])
     chosen = chosen[begin:]
     signals = _load(connection, work, series, int(grid.edges_us[0]))
-    context = _context(work, series, firsts)
+    registered = rollups.registered_times(connection, [device.device_id for device in work.devices])
+    context = _context(work, series, firsts, _awaited(work, zone, min(firsts.values()), registered))
     cutoffs = grid.edges_us[1:] + CUTOFF_US
     early = as_of_cutoff(grid, signals, cutoffs)
     said = list(observations(early, context, statements(early, context), chosen, cutoffs))
@@ -239,7 +241,19 @@ def _load(
     return signals
 
 
-def _context(work: _SiteWork, series: Sequence[Series], firsts: Mapping[int, int]) -> SiteContext:
+def _awaited(work: _SiteWork, zone: ZoneInfo, heard_us: int, registered_us: Mapping[str, int]) -> dict[str, Awaited]:
+    """Devices are awaited since their site was first heard, or from the first day that began after they were registered."""
+    awaited: dict[str, Awaited] = {}
+    for device in work.devices:
+        registered = registered_us[device.device_id]
+        whole_days = int(grid_over(zone, registered - 1, registered).edges_us[-1])
+        awaited[device.device_id] = Awaited(max(1, round(device.interval_s * 1e6)), max(heard_us, whole_days))
+    return awaited
+
+
+def _context(
+    work: _SiteWork, series: Sequence[Series], firsts: Mapping[int, int], awaited: Mapping[str, Awaited]
+) -> SiteContext:
     first_us: dict[str, int] = {}
     for row in series:
         if row.series_id in firsts:
@@ -251,6 +265,7 @@ def _context(work: _SiteWork, series: Sequence[Series], firsts: Mapping[int, int
         {asset.asset_id: asset for asset in work.assets},
         {device.device_id: device.asset_id for device in work.devices},
         first_us,
+        awaited,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 
@@ -14,7 +14,7 @@ from collateral.db.telemetry import from_us
 from collateral.domain import Asset, AssetKind, Observation, Quality, Site, SiteKind, Source, SubjectKind
 from iot import amounts, checks
 from iot.amounts import DayValues
-from iot.liveness import DeviceDays, device_days
+from iot.liveness import Awaited, DeviceDays, device_days, unheard_days
 from iot.signals import Signal, View
 from iot.tracks import route_deviation
 
@@ -43,6 +43,8 @@ class SiteContext:
     """Device -> asset it measures, empty for the site as a whole."""
     first_us: Mapping[str, int]
     """Device -> its first reading ever."""
+    awaited: Mapping[str, Awaited] = field(default_factory=dict)
+    """Device -> since when it should report; a registered device that never did counts as silent."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,15 @@ class _Trust:
         for (device, _), signal in sorted(view.signals.items()):
             by_device.setdefault(device, []).append(signal)
         self.heard: list[DeviceDays] = [
-            device_days(view, signals, context.first_us[device]) for device, signals in by_device.items()
+            device_days(view, signals, context.first_us[device], context.awaited.get(device))
+            for device, signals in by_device.items()
         ]
+        if self.heard:
+            self.heard += [
+                unheard_days(view.grid, device, awaited)
+                for device, awaited in sorted(context.awaited.items())
+                if device not in by_device
+            ]
         nothing = np.zeros(len(view.grid))
         self.frozen: dict[str, Floats] = {}
         self.replayed: dict[str, Floats] = {}
@@ -177,11 +186,12 @@ class _Trust:
         ]
         value = ratio[worst, np.arange(len(worst))] * whole
         yield self._worst("reporting_ratio", DayValues(value, value, value, np.ones(len(value)), known), evidence)
+        nothing = np.zeros(len(self._view.grid))
         late = np.array([heard.late_hours for heard in self.heard])
         tables = (
             ("late_hours", late),
-            ("frozen_hours", np.array([self.frozen[device] for device in devices])),
-            ("replayed_hours", np.array([self.replayed[device] for device in devices])),
+            ("frozen_hours", np.array([self.frozen.get(device, nothing) for device in devices])),
+            ("replayed_hours", np.array([self.replayed.get(device, nothing) for device in devices])),
         )
         heard_any = np.where(np.array([heard.received for heard in self.heard]).sum(axis=0) > 0, 1.0, np.nan)
         for quantity, hours in tables:

@@ -52,8 +52,9 @@ def asset(asset_id: str, kind: AssetKind, site_id: str = "S1", quantity: float =
 
 
 def register(
-    database: str, devices: Sequence[Device], sites: Sequence[Site] | None = None, assets: Sequence[Asset] = ()
-) -> None:
+    database: str, devices: Sequence[Device], sites: Sequence[Site] | None = None, assets: Sequence[Asset] = (),
+    known_at: datetime = START,
+) -> None:  # fmt: skip
     """Writes a portfolio of one borrower, one loan and what is given."""
     places = tuple(sites or (site(),))
     loan = Loan("L1", "B1", "north", "officer", "CNY", Decimal(100), Decimal(50), date(2023, 1, 1), date(2030, 1, 1), None)
@@ -66,7 +67,7 @@ def register(
         devices=tuple(devices),
     )
     with Pool(database, Role.APP, size=1) as pool, pool.connection() as connection:
-        write_portfolio(connection, given, known_at=START, by="test")
+        write_portfolio(connection, given, known_at=known_at, by="test")
 
 
 def rows(database: str, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:

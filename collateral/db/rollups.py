@@ -182,6 +182,18 @@ def first_times(connection: Connection, series_ids: Sequence[int], from_us_: int
         return {series: to_us(moment) for series, moment in cursor.fetchall()}
 
 
+def registered_times(connection: Connection, device_ids: Sequence[str]) -> dict[str, int]:
+    """Since when each of those devices is known without a break, microseconds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT device_id, min(known_at) FROM device_version v WHERE device_id = ANY(%s) AND revision > coalesce("
+            "(SELECT max(revision) FROM device_version d WHERE d.device_id = v.device_id AND d.deleted), 0)"
+            " GROUP BY device_id",
+            (list(device_ids),),
+        )
+        return {device: to_us(moment) for device, moment in cursor.fetchall()}
+
+
 def replace_rollups(
     connection: Connection, width: str, series_ids: Sequence[int], from_us_: int, to_us_: int, rows: RollupRows
 ) -> int:

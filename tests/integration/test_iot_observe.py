@@ -172,6 +172,36 @@ def test_run_every_six_hours_says_the_same_as_run_once(database: str) -> None:
     assert said(database, "S1") == said(database, "S2")
 
 
+def test_a_registered_device_that_never_reported_is_silent(database: str) -> None:
+    """From the first whole day after its registration; the same whether looked at daily or once."""
+    def ticks(name: str, first: int, last: int) -> list[Reading]:
+        moments = [MIDNIGHT + (n + 1) * HALF_HOUR for n in range(first * 48, last * 48)]
+        return [(name, "active_power_kw", moment, 5.0, moment + 1) for moment in moments]
+
+    def ratios(site_id: str) -> list[tuple[Any, ...]]:
+        query = (
+            "SELECT value, (evidence->>'silent_devices')::int, right(evidence->>'device_id', 1) FROM observation"
+            " WHERE site_id = %s AND quantity = 'reporting_ratio' ORDER BY valid_from, revision"
+        )
+        return rows(database, query, (site_id,))
+
+    quantities = ["active_power_kw"]
+    known = [device(f"{n}a", quantities, f"S{n}", interval_s=1800) for n in (1, 2)]
+    later = [device(f"{n}b", quantities, f"S{n}", interval_s=1800) for n in (1, 2)]
+    places = [site("S1"), site("S2"), site("S3")]
+    register(database, known, places)
+    deaf = device("3a", quantities, "S3", interval_s=1800)
+    register(database, [*known, *later, deaf], places, known_at=day(1) + timedelta(hours=8))
+    for n in range(6):
+        store(database, ticks("1a", n, n + 1) + (ticks("1b", n, n + 1) if n >= 4 else []))
+        look(database, day(n + 1) + timedelta(hours=3))
+    store(database, ticks("2a", 0, 6) + ticks("2b", 4, 6))
+    look(database, day(6) + timedelta(hours=3))
+    assert ratios("S1") == [(1.0, 0, "a"), (1.0, 0, "a"), (0.0, 1, "b"), (0.0, 1, "b"), (1.0, 0, "a"), (1.0, 0, "a")]
+    assert ratios("S2") == ratios("S1")
+    assert ratios("S3") == []  # nothing at all was ever heard there
+
+
 def test_a_failing_site_stops_no_other_and_keeps_its_work(
     database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
