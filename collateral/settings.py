@@ -20,6 +20,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "COLLATERAL_DATA": "folder of labelled data for train, evaluate and the tests that need it",
     "COLLATERAL_DASHBOARD_HOST": "address the dashboard listens on; default 127.0.0.1",
     "COLLATERAL_DASHBOARD_PORT": "port of the dashboard; default 8050, 0 takes a free one",
+    "COLLATERAL_DASHBOARD_HTTPS": "1 when people reach the dashboard by HTTPS only: its cookies are then marked Secure",
     "COLLATERAL_SECRET_KEY": "signs dashboard sessions; default: made once and kept in the runtime folder",
     "COLLATERAL_THREADS": "threads of the CNN runtime; default: the number of cores",
 }
@@ -32,6 +33,8 @@ class DashboardSettings:
     host: str = "127.0.0.1"
     port: int = 8050
     secret_key: str | None = None
+    https: bool = False
+    """People reach it through a TLS proxy only: cookies are marked Secure."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
             host=environment.get("COLLATERAL_DASHBOARD_HOST", "127.0.0.1"),
             port=_integer(environment, "COLLATERAL_DASHBOARD_PORT", 8050),
             secret_key=environment.get("COLLATERAL_SECRET_KEY"),
+            https=_integer(environment, "COLLATERAL_DASHBOARD_HTTPS", 0) == 1,
         ),
     )
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, redirect, render_template, request, session
+from flask import Flask, Response, current_app, redirect, render_template, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -125,6 +125,7 @@ def install(server: Flask, queries: Queries, settings: Settings) -> None:
         SESSION_COOKIE_NAME="collateral_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.dashboard.https,
         PERMANENT_SESSION_LIFETIME=SESSION_LASTS,
         # Set again with every answer, the cookie of a slow request would undo what a quicker one has changed.
         SESSION_REFRESH_EACH_REQUEST=False,
@@ -230,5 +231,8 @@ def _logout() -> AnyResponse:
 def _language(locale: str) -> AnyResponse:
     answer = redirect(local_path(request.args.get("next")))
     if locale in CATALOGUES:
-        answer.set_cookie(LOCALE_COOKIE, locale, max_age=timedelta(days=365), httponly=True, samesite="Lax")
+        answer.set_cookie(
+            LOCALE_COOKIE, locale, max_age=timedelta(days=365), httponly=True, samesite="Lax",
+            secure=bool(current_app.config["SESSION_COOKIE_SECURE"]),
+        )
     return answer

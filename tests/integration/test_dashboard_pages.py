@@ -116,6 +116,15 @@ def test_the_session_cookie_is_closed_to_scripts_and_ends_with_the_password(clie
     assert client.get("/data/sites.geojson").status_code == 401
 
 
+def test_behind_https_the_cookies_are_marked_secure(settings: Settings, queries: Queries) -> None:
+    behind_tls = replace(settings, dashboard=replace(settings.dashboard, https=True))
+    secure = create_app(behind_tls, queries).server.test_client()
+    answer = secure.get("/login", base_url="https://localhost")
+    assert "Secure" in answer.headers["Set-Cookie"]
+    plain = create_app(settings, queries).server.test_client()
+    assert "Secure" not in plain.get("/login").headers["Set-Cookie"]
+
+
 def test_the_way_after_signing_in_leads_to_no_other_server(client: FlaskClient) -> None:
     form = client.get("/login?next=https://evil.example/").get_data(as_text=True)
     assert "evil.example" not in form
