@@ -161,7 +161,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     z, p = 1.96, right / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return float(middle - half), float(middle + half)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def binary_scores(predicted: NDArray[np.bool_], labelled: NDArray[np.bool_]) -> dict[str, float]:

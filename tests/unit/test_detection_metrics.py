@@ -95,3 +95,5 @@ def test_wilson_interval() -> None:
     low, high = wilson(95, 100)
     assert (low, high) == pytest.approx((0.8882, 0.9785), abs=2e-3)
     assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(103, 103)[1] == 1.0
+    assert wilson(0, 103)[0] == 0.0
