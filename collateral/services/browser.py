@@ -85,7 +85,7 @@ def ensure_chromium(runtime: Path) -> Chromium:
 def _environment(runtime: Path) -> dict[str, str]:
     """The caller's environment with our fonts in front; a home that can be written, whoever runs it."""
     fonts = provision(FONTS, cache_folders(runtime))
-    home = runtime / "chromium"
+    home = runtime.resolve() / "chromium"
     make_folder(home, mode=0o700)
     configuration = home / "fonts.conf"
     text = FONT_CONFIGURATION.format(fonts=fonts.root / "usr/share/fonts", cache=home / "font-cache")
