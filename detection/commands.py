@@ -11,7 +11,7 @@ import cv2
 import torch
 
 from collateral.command import Command, Outcome
-from collateral.errors import InvalidInputError
+from collateral.errors import InvalidInputError, UsageError
 from collateral.settings import Settings
 from detection.card_page import page
 from detection.evaluate import SUBFOLDERS, evaluate_panels, evaluate_slots, evaluate_solar_chips, evaluate_vehicles
@@ -122,6 +122,8 @@ def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
 def _card(args: argparse.Namespace, settings: Settings) -> Outcome:
     card = read_card(default_path(args.name))
     if args.write is not None:
+        if not Path(args.write).is_dir():
+            raise UsageError(f"{args.write} is no folder; name an existing one for {card.name}.md.")
         (Path(args.write) / f"{card.name}.md").write_text(page(card), encoding="utf-8")
     return Outcome(asdict(card), page(card))
 

@@ -112,3 +112,10 @@ def test_figures_on_real_validation_data(name: str, key: str, least: float) -> N
     assert DATA is not None
     value = _run(name, "--split", "val", data=Path(DATA))[key]
     assert isinstance(value, float) and value >= least
+
+
+def test_a_card_is_written_into_a_folder_only(tmp_path: Path) -> None:
+    _run("models card", "slots", "--write", str(tmp_path))
+    assert (tmp_path / "slots.md").read_text(encoding="utf-8").startswith("# slots")
+    with pytest.raises(UsageError, match="is no folder"):
+        _run("models card", "slots", "--write", str(tmp_path / "slots.md"))
