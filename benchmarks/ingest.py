@@ -32,7 +32,7 @@ from collateral.db.reference import write_portfolio
 from collateral.domain import Borrower, Device, Loan, LoanSite, Portfolio, Site, SiteKind
 from collateral.errors import ServiceError
 from collateral.services import local
-from iot.mqtt import make_client
+from iot.mqtt import leave, make_client
 from iot.payload import encode_samples, encode_telemetry
 from iot.topics import Channel, build_topic, subscriptions
 
@@ -188,7 +188,7 @@ def _consume(url: str, count: int, ready: Queue[float]) -> None:
     while seen < count and time.monotonic() < deadline:
         client.loop(0.5)
     ready.put(time.time())
-    client.disconnect()
+    leave(client)
 
 
 def _blast(bench: Bench, messages: list[tuple[bytes, bytes]], rate: float = 0.0) -> LoadReport:
@@ -243,7 +243,7 @@ def _forget_sessions(bench: Bench, client_ids: list[str]) -> None:
         deadline = time.monotonic() + 5
         while not client.is_connected() and time.monotonic() < deadline:
             client.loop(0.1)
-        client.disconnect()
+        leave(client)
 
 
 def _visible(bench: Bench, rate: float, seconds: float) -> float:

@@ -27,7 +27,7 @@ from collateral.progress import progress
 from collateral.quantities import READING_QUANTITIES, Adds
 from data_samples.telemetry import DECIMALS, DeviceSeries
 from data_samples.world import World
-from iot.mqtt import make_client
+from iot.mqtt import drop, leave, make_client
 from iot.payload import encode_last_will, encode_status, encode_telemetry
 from iot.topics import Channel, build_topic
 
@@ -146,18 +146,14 @@ class Link:
 
     def break_line(self) -> None:
         """Drops the connection without a word, as a power cut does: the broker publishes the last will."""
-        self._client.loop_stop()
-        connection = self._client.socket()
-        if connection is not None:
-            connection.close()
+        drop(self._client)
 
     def close(self, deadline: float) -> None:
         """Says offline and leaves."""
         if self.connected.is_set():
             with suppress(ValueError, RuntimeError):
                 self._say("offline").wait_for_publish(max(deadline - time.monotonic(), 0.001))
-        self._client.disconnect()
-        self._client.loop_stop()
+        leave(self._client)
 
 
 def live_devices(world: World, folder: Path, now_ms: int) -> list[LiveDevice]:

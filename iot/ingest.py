@@ -28,7 +28,7 @@ import paho.mqtt.client as paho
 from collateral.db.telemetry import Counts
 from collateral.errors import ServiceError
 from iot.backoff import Backoff
-from iot.mqtt import make_client
+from iot.mqtt import leave, make_client
 from iot.sorting import RawMessage
 from iot.topics import subscriptions
 from iot.writer import Answer, WriterPlan, run_writer
@@ -252,7 +252,7 @@ class Ingest:
                 break
             select.select([], [socket], [], TICK_S)
             self._client.loop_write()
-        self._client.disconnect()
+        leave(self._client)
 
     @contextmanager
     def _writer(self) -> Iterator[Pipe]:

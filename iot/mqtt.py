@@ -46,3 +46,16 @@ def make_client(
         client.max_inflight_messages_set(window)
     client.connect_async(parts.hostname, parts.port or (8883 if secure else 1883), KEEPALIVE_S)
     return client
+
+
+def leave(client: paho.Client) -> None:
+    """Says goodbye if the line still stands, ends the client's thread and closes its sockets, whatever state it is in."""
+    client.disconnect()
+    client.loop_stop()
+    client._reset_sockets()  # paho itself closes its pair of wake-up sockets only when the collector finds the client
+
+
+def drop(client: paho.Client) -> None:
+    """Breaks the line without a word, as a power cut does: the broker publishes the last will."""
+    client.loop_stop()
+    client._reset_sockets()

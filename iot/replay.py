@@ -18,7 +18,7 @@ import paho.mqtt.client as paho
 from collateral.errors import InvalidInputError, ServiceError, UsageError
 from collateral.progress import progress
 from collateral.quantities import reading_quantity
-from iot.mqtt import make_client
+from iot.mqtt import leave, make_client
 from iot.payload import encode_telemetry
 from iot.topics import Channel, build_topic
 
@@ -211,10 +211,13 @@ class Player:
         self._sequence += 1
         self.sent += 1
 
-    def close(self) -> None:
-        """Waits until everything is acknowledged and leaves."""
+    def settle(self) -> None:
+        """Waits until everything is acknowledged."""
         self._await(0)
-        self._client.disconnect()
+
+    def close(self) -> None:
+        """Leaves, whatever is still on the way."""
+        leave(self._client)
 
     def pause(self, seconds: float) -> None:
         """Keeps the connection alive for a while."""
@@ -272,8 +275,8 @@ def play(recording: Recording, player: Player, speed: float | None) -> ReplaySum
     first: datetime | None = None
     last: datetime | None = None
     skipped = 0
-    player.open()
     try:
+        player.open()
         for row in progress(read_recording(recording), f"replay {recording.path.name}", unit="rows"):
             if row is None:
                 skipped += 1
@@ -283,9 +286,11 @@ def play(recording: Recording, player: Player, speed: float | None) -> ReplaySum
             if speed is not None:
                 player.pause((row.time - first).total_seconds() / speed - (time.monotonic() - began))
             player.publish(row)
+        player.settle()
     except InvalidInputError as error:
-        player.close()
+        player.settle()
         again = "; mend the file and play it again: what is there already is recognised" if player.sent else ""
         raise InvalidInputError(f"{error} Rows published before that: {player.acknowledged}{again}.") from error
-    player.close()
+    finally:
+        player.close()
     return ReplaySummary(player.sent, player.acknowledged, skipped, first, last, time.monotonic() - began)

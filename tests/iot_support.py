@@ -21,7 +21,7 @@ from collateral.db import telemetry
 from collateral.db.pool import Pool, Role
 from collateral.db.reference import write_portfolio
 from collateral.domain import Asset, AssetKind, Borrower, Device, Loan, LoanSite, Portfolio, Site, SiteKind
-from iot.mqtt import make_client
+from iot.mqtt import leave, make_client
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -137,7 +137,7 @@ class Publisher:
 
     def close(self) -> None:
         """Leaves."""
-        self._client.disconnect()
+        leave(self._client)
 
     def _connected(self) -> bool:
         self._client.loop(0.05)

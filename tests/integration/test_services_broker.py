@@ -10,6 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from iot.mqtt import leave
 from tests.services_support import Broker
 
 WAIT = 20.0
@@ -55,8 +56,7 @@ class Client:
         self.client.publish(topic, payload, qos=1).wait_for_publish(WAIT)
 
     def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
+        leave(self.client)
 
 
 def test_nobody_without_an_account_and_the_right_password_gets_in(broker: Broker) -> None:

@@ -16,7 +16,7 @@ import pytest
 from collateral.errors import ServiceError
 from data_samples.fleet import FleetReport, Link, live_devices, run_fleet
 from data_samples.world import World, make_config, plan_world, write_world
-from iot.mqtt import make_client
+from iot.mqtt import leave, make_client
 from tests.services_support import Broker
 
 Message = tuple[str, dict[str, Any]]
@@ -45,8 +45,7 @@ def listening(broker: Broker, topic: str) -> Iterator[list[Message]]:
     try:
         yield heard
     finally:
-        client.disconnect()
-        client.loop_stop()
+        leave(client)
 
 
 def wait_for(heard: list[Message], count: int) -> None:
