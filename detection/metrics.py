@@ -126,20 +126,33 @@ def calibrate(p: Floats, calibration: tuple[float, float]) -> Floats:
 
 
 def fit_calibration(p: Floats, right: NDArray[np.bool_]) -> tuple[float, float]:
-    """Platt scaling by Newton's method with his smoothed targets (Platt 1999). Slope and intercept."""
-    x = np.stack([logit(p).astype(np.float64), np.ones(len(p))], 1)
+    """Platt scaling with his smoothed targets (Platt 1999). Slope and intercept."""
+    columns = np.stack([logit(p).astype(np.float64), np.ones(len(p))], 1)
+    slope, intercept = fit_logistic(columns, smoothed(right))
+    return float(slope), float(intercept)
+
+
+def smoothed(right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Platt's targets: a little inside 0 and 1, so that separable answers do not give infinite slopes."""
     hits = int(right.sum())
-    target = np.where(right, (hits + 1) / (hits + 2), 1 / (len(p) - hits + 2))
-    beta = np.array([1.0, 0.0])
+    return np.where(right, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
+
+
+def fit_logistic(columns: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coefficients of a logistic regression by Newton's method; N x F columns; the first coefficient is drawn
+    weakly to 1, the others to 0."""
+    x = columns.astype(np.float64)
+    start = np.eye(x.shape[1])[0]
+    beta = start.copy()
     for _ in range(50):
         q = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
-        slope = x.T @ (q - target) + 1e-3 * (beta - [1.0, 0.0])
-        curve = (x * (q * (1 - q))[:, None]).T @ x + 1e-3 * np.eye(2)
+        slope = x.T @ (q - target) + 1e-3 * (beta - start)
+        curve = (x * (q * (1 - q))[:, None]).T @ x + 1e-3 * np.eye(x.shape[1])
         step = np.linalg.solve(curve, slope)
         beta = beta - step
         if float(np.abs(step).max()) < 1e-8:
             break
-    return float(beta[0]), float(beta[1])
+    return np.asarray(beta)
 
 
 def best_threshold(confidence: Floats, right: NDArray[np.bool_], objects: int) -> float:

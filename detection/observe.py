@@ -1,15 +1,13 @@
-"""Detections become observations: counts and areas with the interval that calibrated confidences and measured misses give.
+"""Detections become observations: counts, shares and areas with 95 % intervals.
 
-Counts: with calibrated confidences p_i, the true positives among n detections are Poisson-binomial with mean sum p_i and
-variance sum p_i (1 - p_i). With recall r at the threshold, the number there is estimated by that mean / r; the number missed
-is negative binomial. The 95 % interval is the normal approximation, never narrower than what seeing nothing allows.
+Counts: `detection.counting`. Shares of places: the sum of independent yes/no states is Poisson-binomial.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from collateral.domain import Observation, Source, SubjectKind
 from collateral.quantities import OBSERVATION_QUANTITIES
+from detection.counting import ANY, LEVEL, CountRow, draw_counts
 from imagery.scan import SiteWindow
 
 _Z95 = 1.96
@@ -33,23 +32,22 @@ class Estimate:
     upper: float
 
 
-def estimate_count(confidences: Sequence[float], recall: float = 1.0, hidden_share: float = 0.0) -> Estimate:
+def estimate_count(
+    confidences: Sequence[float], row: CountRow | float = 1.0, hidden_share: float = 0.0, level: float = LEVEL
+) -> Estimate:
     """How many there are, given what was found.
 
     Args:
         confidences: calibrated probability of each detection above the threshold.
-        recall: measured share of true objects found at that threshold, in (0, 1].
+        row: what was measured about counting in pictures of that kind; a number is a recall without spread.
         hidden_share: share of the site that could not be seen; it widens the upper end only.
+        level: of the interval.
     """
-    p = np.asarray(confidences, np.float64)
-    recall = min(max(recall, 0.05), 1.0)
-    found = float(p.sum())
-    variance = float((p * (1 - p)).sum()) / recall**2 + found * (1 - recall) / recall**2
-    value = found / recall
-    spread = _Z95 * math.sqrt(variance)
-    unseen = math.log(0.05) / math.log(1 - recall) if recall < 1 else 0.0
-    upper = max(value + spread, value + unseen) / max(1 - hidden_share, 0.05)
-    return Estimate(value, max(0.0, value - spread), upper)
+    known = row if isinstance(row, CountRow) else CountRow(ANY, 1.0, row)
+    known = replace(known, recall=min(max(known.recall, 0.05), 1.0))
+    value = known.ratio * float(np.sum(confidences)) / known.recall
+    lower, upper = np.quantile(draw_counts(confidences, known), [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value, min(value, float(lower)), max(value, float(upper)) / max(1 - hidden_share, 0.05))
 
 
 def estimate_share(probabilities: Sequence[float], error_rate: float = 0.0) -> Estimate:

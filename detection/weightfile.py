@@ -47,6 +47,14 @@ class Card:
     figures: Mapping[str, object] = field(default_factory=dict)
     """Measured by `collateral evaluate`, by data set and split."""
     known_failures: tuple[str, ...] = ()
+    calibrator: Mapping[str, object] = field(default_factory=dict)
+    """The calibration chosen and what it was compared with (`detection.calibration`); empty on older cards."""
+    counting: tuple[Mapping[str, object], ...] = ()
+    """Rows of `detection.counting`: recall and its spread between places, by ground sampling distance."""
+    versions: Mapping[str, object] = field(default_factory=dict)
+    """Packages that trained it."""
+    data_digest: Mapping[str, object] = field(default_factory=dict)
+    """SHA-256 over each labelled folder that was read."""
 
 
 def card_path(weights: Path) -> Path:
@@ -73,7 +81,8 @@ def read_card(weights: Path) -> Card:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["calibration"] = tuple(values["calibration"])
         values["training_data"] = tuple(values.get("training_data", ()))
-        values["known_failures"] = tuple(values.get("known_failures", ()))
+        for key in ("known_failures", "counting"):
+            values[key] = tuple(values.get(key, ()))
         return Card(**values)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InvalidInputError(f"{path} is no model card ({error}); write it with `collateral train`.") from None
