@@ -17,7 +17,8 @@ from torch import nn
 from collateral.errors import InvalidInputError
 from detection import heatmap
 from detection.arrays import floats
-from detection.metrics import calibrate, suppress
+from detection.calibration import calibrated
+from detection.metrics import suppress
 from detection.models.panels import PanelNet
 from detection.models.slots import CHIP, SlotNet
 from detection.models.vehicles import VehicleMaps, VehicleNet
@@ -113,16 +114,17 @@ class VehicleDetector(_Detector):
         """
         return cls(*_load("vehicles", VehicleNet(), weights, "vehicles", cache))
 
-    def detect(self, image: NDArray[np.uint8], floor: float | None = None) -> list[Box]:
+    def detect(self, image: NDArray[np.uint8], floor: float | None = None, gsd_m: float | None = None) -> list[Box]:
         """Vehicles in a picture (H x W x 3 uint8 RGB on the `gsd_m` grid), strongest first.
 
-        `floor` replaces the card's threshold on the confidence. Raises `InvalidInputError` for another shape or type.
+        `floor` replaces the card's threshold on the confidence; `gsd_m` is what the picture was taken with before it was
+        brought to the grid, where that is known (some calibrations depend on it). Raises `InvalidInputError` for another shape or type.
         """
         _require_picture(image)
         limit = self.threshold if floor is None else floor
         found = [self._owned(tile, peaks) for tile, peaks in self._peaks(image)]
         values = np.concatenate(found) if found else np.zeros((0, 6), np.float32)
-        values[:, 4] = calibrate(values[:, 4], self.card.calibration)
+        values[:, 4] = calibrated(self.card, values[:, 4], gsd_m)
         values = values[values[:, 4] >= limit]
         kept = values[suppress(values[:, :4], values[:, 4], _SAME_OBJECT_IOU)]
         height, width = image.shape[:2]
@@ -174,7 +176,7 @@ class PanelSegmenter(_Detector):
                     r.own_start - r.start : r.own_stop - r.start, c.own_start - c.start : c.own_stop - c.start
                 ]
         raw = 1 / (1 + np.exp(-np.clip(out, -15, 15)))
-        return calibrate(raw.astype(np.float32), self.card.calibration)
+        return calibrated(self.card, raw.astype(np.float32))
 
 
 class SlotClassifier(_Detector):
@@ -196,7 +198,7 @@ class SlotClassifier(_Detector):
             return np.zeros(0, np.float32)
         parts = [self._runtime(chips[i : i + 64])[0].numpy() for i in range(0, len(chips), 64)]
         raw = 1 / (1 + np.exp(-np.clip(np.concatenate(parts), -15, 15)))
-        return calibrate(raw.astype(np.float32), self.card.calibration)
+        return calibrated(self.card, raw.astype(np.float32))
 
 
 def rectify(image: NDArray[np.uint8], polygon_px: Sequence[tuple[float, float]]) -> NDArray[np.uint8]:
