@@ -40,9 +40,11 @@ from data_samples.render_place import (
     vehicle_truths,
     view_of,
 )
+from data_samples.render_works import carried, draw_works
 from data_samples.render_write import write_scene
 from data_samples.scene_model import (
     ArrayState,
+    GoodsTruth,
     PanelTruth,
     SceneState,
     SceneTruth,
@@ -51,6 +53,7 @@ from data_samples.scene_model import (
     StockTruth,
     SunPosition,
     VehicleTruth,
+    WorkTruth,
 )
 
 __all__ = ["Rendered", "render_image", "render_scene"]
@@ -93,7 +96,8 @@ def render_image(
     )
     ground = _ground(tuple(layouts), grid, arrays)
     canvas = ground.canvas.copy()
-    rng = np.random.default_rng([first.seed, 1, *layouts[0].site_id.encode()])
+    air = first.seed if first.air_seed is None else first.air_seed
+    rng = np.random.default_rng([air, 1, *layouts[0].site_id.encode()])
     contents = [_populate(canvas, layout, state, sun, light) for layout, state in zip(layouts, states, strict=True)]
     rgb = illuminate(canvas.rgb, canvas.height, ground.tilt, grid.gsd_m, sun, light)
     cloud = cloud_alpha(canvas.height.shape, first.cloud_cover, grid.gsd_m, rng)
@@ -108,6 +112,8 @@ def render_image(
         ),
         tuple(stock for content in contents for stock in content.stock),
         tuple(layout.site_id for layout in layouts),
+        tuple(item for content in contents for item in content.goods),
+        tuple(work for content in contents for work in content.works),
     )
     return Rendered(image, truth, grid)
 
@@ -117,6 +123,8 @@ class _Content:
     vehicles: list[VehicleTruth]
     slots: list[SlotTruth]
     stock: list[StockTruth]
+    goods: list[GoodsTruth]
+    works: list[WorkTruth]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +222,15 @@ def _populate(canvas: Canvas, layout: SiteLayout, state: SceneState, sun: SunPos
     view = view_of(
         grid.west_m, grid.north_m - grid.height_px * grid.gsd_m, grid.west_m + grid.width_px * grid.gsd_m, grid.north_m
     )
+    works = draw_works(canvas, layout, state)
     placed = place_vehicles(layout, state, view)
-    stock = draw_stock(canvas, layout, state, sun, light.contrast)
-    slots = draw_slots(canvas, layout, state, placed, sun, light.contrast)
+    stock, in_yards = draw_stock(canvas, layout, state, sun, light.contrast)
+    slots, in_slots = draw_slots(canvas, layout, state, placed, sun, light.contrast)
     draw_vehicles(canvas, placed, sun, light.contrast)
-    return _Content(vehicle_truths(placed, state.shift, view), slots, stock)
+    stood = [carried(item, state.shift) for item in (*in_yards, *in_slots)]
+    return _Content(
+        vehicle_truths(placed, state.shift, view), slots, stock, stood, [carried(work, state.shift) for work in works]
+    )
 
 
 def _visible(polygon: Polygon, cloud: FloatArray, grid: Grid) -> float:

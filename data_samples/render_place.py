@@ -14,6 +14,7 @@ from data_samples.render_goods import GOODS_VARIANTS, goods
 from data_samples.render_vehicles import VehicleSprite, draw_vehicle
 from data_samples.scene_model import (
     GoodsKind,
+    GoodsTruth,
     MapPoint,
     MapShift,
     RoadShape,
@@ -40,12 +41,17 @@ class Placed:
 
     def outline(self) -> Polygon:
         """Outer rectangle of length by width."""
-        angle = math.radians(self.heading_deg)
-        fe, fn = math.sin(angle) * self.vehicle.length_m / 2, math.cos(angle) * self.vehicle.length_m / 2
-        se, sn = math.cos(angle) * self.vehicle.width_m / 2, -math.sin(angle) * self.vehicle.width_m / 2
-        e, n = self.centre.east_m, self.centre.north_m
-        return Polygon([(e + fe + se, n + fn + sn), (e + fe - se, n + fn - sn), (e - fe - se, n - fn - sn),
-                        (e - fe + se, n - fn + sn)])
+        return rectangle(self.centre, self.heading_deg, self.vehicle.length_m, self.vehicle.width_m)
+
+
+def rectangle(centre: MapPoint, heading_deg: float, length_m: float, width_m: float) -> Polygon:
+    """A turned rectangle, its length along a compass heading."""
+    angle = math.radians(heading_deg)
+    fe, fn = math.sin(angle) * length_m / 2, math.cos(angle) * length_m / 2
+    se, sn = math.cos(angle) * width_m / 2, -math.sin(angle) * width_m / 2
+    e, n = centre.east_m, centre.north_m
+    return Polygon([(e + fe + se, n + fn + sn), (e + fe - se, n + fn - sn), (e - fe - se, n - fn - sn),
+                    (e - fe + se, n - fn + sn)])
 
 
 def _slot_axis(polygon: Polygon) -> tuple[MapPoint, float, float, float]:
@@ -151,14 +157,15 @@ def draw_vehicles(canvas: Canvas, placed: list[Placed], sun: SunPosition, direct
 
 def draw_slots(
     canvas: Canvas, layout: SiteLayout, state: SceneState, parked: list[Placed], sun: SunPosition, direct: float
-) -> list[SlotTruth]:
-    """Put goods on the occupied yard bays; truth of all slots of the site (true coordinates).
+) -> tuple[list[SlotTruth], list[GoodsTruth]]:
+    """Put goods on the occupied yard bays; truth of all slots of the site and of the goods (true coordinates).
 
     A parking bay is occupied when a vehicle was placed in it.
     """
     rng = np.random.default_rng([state.seed, 12, *layout.site_id.encode()])
     in_bays = {item.slot_id: item.vehicle.kind for item in parked if item.slot_id}
     truths: list[SlotTruth] = []
+    stood: list[GoodsTruth] = []
     for slot in layout.slots:
         content: str | None = in_bays.get(slot.slot_id)
         if slot.kind == "yard_bay":
@@ -167,17 +174,19 @@ def draw_slots(
             variant = int(rng.integers(GOODS_VARIANTS)) + 100 * (sum(slot.slot_id.encode()) % 5)
             fill, spin = float(rng.uniform(0.55, 0.92)), float(rng.normal(0, 1.5))
             if kind is not None and kind != "vehicle":
-                _draw_on_place(canvas, slot.polygon, kind, variant, fill, spin, sun, direct, rng)
+                outline = _draw_on_place(canvas, slot.polygon, kind, variant, fill, spin, sun, direct, rng)
+                stood.append(GoodsTruth(slot.slot_id, layout.site_id, kind, outline))
         truths.append(SlotTruth(
             slot.slot_id, layout.site_id, slot.kind, content is not None, content, 1.0, slot.polygon
         ))
-    return truths
+    return truths, stood
 
 
 def _draw_on_place(
     canvas: Canvas, place: Polygon, kind: GoodsKind, variant: int, fill: float, spin_deg: float, sun: SunPosition,
     direct: float, rng: np.random.Generator,
-) -> None:
+) -> Polygon:
+    """Stamps goods on a place; their outer rectangle."""
     centre, heading, length, width = _slot_axis(place)
     size = (round((length - 0.6) * fill**0.5 * 2) * 5, round((width - 0.5) * fill**0.5 * 2) * 5)
     if kind == "container":
@@ -188,13 +197,16 @@ def _draw_on_place(
     angle = math.radians(heading)
     spot = MapPoint(centre.east_m + math.sin(angle) * along, centre.north_m + math.cos(angle) * along)
     canvas.stamp(goods(kind, size[0], size[1], variant), spot, heading + spin_deg, sun, direct=direct, contact=0.45)
+    return rectangle(spot, heading + spin_deg, size[0] / 10, size[1] / 10)
 
 
 def draw_stock(
     canvas: Canvas, layout: SiteLayout, state: SceneState, sun: SunPosition, direct: float
-) -> list[StockTruth]:
-    """Fill stock yards up to the wished cover, places in their own order; truth of all stock yards."""
+) -> tuple[list[StockTruth], list[GoodsTruth]]:
+    """Fill stock yards up to the wished cover, places in their own order; truth of all stock yards (file coordinates)
+    and of the goods (true coordinates)."""
     truths: list[StockTruth] = []
+    stood: list[GoodsTruth] = []
     for yard in layout.stock_yards:
         wished = state.stock_cover.get(yard.yard_id, 0.0) * yard.polygon.area
         covered = 0.0
@@ -203,13 +215,15 @@ def draw_stock(
                 break
             rng = np.random.default_rng([layout.seed, number, *yard.yard_id.encode()])
             variant = int(rng.integers(GOODS_VARIANTS))
-            _draw_on_place(canvas, place, yard.goods, variant, 1.12, float(rng.normal(0, 0.8)), sun, direct, rng)
+            spin = float(rng.normal(0, 0.8))
+            block = _draw_on_place(canvas, place, yard.goods, variant, 1.12, spin, sun, direct, rng)
+            stood.append(GoodsTruth(f"{yard.yard_id}/{number}", layout.site_id, yard.goods, block))
             covered += place.area
         outline = translate(yard.polygon, state.shift.east_m, state.shift.north_m)
         truths.append(StockTruth(
             yard.yard_id, layout.site_id, covered / yard.polygon.area, covered, outline
         ))
-    return truths
+    return truths, stood
 
 
 def vehicle_truths(placed: list[Placed], shift: MapShift, view: Polygon) -> list[VehicleTruth]:

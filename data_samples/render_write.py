@@ -84,4 +84,12 @@ def truth_document(truth: SceneTruth) -> dict[str, Any]:
                         "polygon": _geometry(s.polygon)}
             for s in truth.stock
         },
+        "goods": [
+            {"place_id": g.place_id, "site_id": g.site_id, "goods": g.goods, "polygon": _geometry(g.polygon)}
+            for g in truth.goods
+        ],
+        "works": [
+            {"work_id": w.work_id, "site_id": w.site_id, "kind": w.kind, "look": w.look, "polygon": _geometry(w.polygon)}
+            for w in truth.works
+        ],
     }

@@ -22,6 +22,8 @@ VehicleLabel = Literal["car", "heavy"]
 Surface = Literal["asphalt", "concrete", "gravel"]
 Mounting = Literal["ground", "roof"]
 RoofKind = Literal["metal_gable", "flat", "sawtooth"]
+WorkKind = Literal["roof", "construction"]
+WorkLook = Literal["covered", "opened", "building", "frame", "pit"]
 
 GOODS_KINDS: tuple[GoodsKind, ...] = (
     "container", "pallets", "crates", "coils", "big_bags", "timber", "pipes",
@@ -166,6 +168,20 @@ class SiteLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkShape:
+    """Building work that shows from one date on: part of a roof covered anew or opened, a new hall, its frame or its pit."""
+
+    work_id: str
+    kind: WorkKind
+    polygon: Polygon
+    look: WorkLook
+    height_m: float
+    """Of what stands there."""
+    tone: int
+    """Index into the renderer's roof colours."""
+
+
+@dataclass(frozen=True, slots=True)
 class ArrayState:
     """How one PV array looks: fractions 0-1 of modules missing and of modules visibly soiled."""
 
@@ -191,6 +207,8 @@ class SceneState:
     occupied: Mapping[str, GoodsKind] = field(default_factory=dict)
     stock_cover: Mapping[str, float] = field(default_factory=dict)
     arrays: Mapping[str, ArrayState] = field(default_factory=dict)
+    works: tuple[WorkShape, ...] = ()
+    """Building work as it stands on this date."""
     sun: SunPosition | None = None
     """None: computed from place and time."""
     haze: float = 0.1
@@ -202,6 +220,8 @@ class SceneState:
     shift: MapShift = MapShift()
     """Misregistration: the written georeferencing is displaced by this much."""
     seed: int = 0
+    air_seed: int | None = None
+    """Cloud, lens, sensor and noise; None: by `seed`. Two dates with the same `seed` show the same vehicles and goods."""
     source: str = "rendered"
     available_at: datetime | None = None
     """When the scene reached the customer (tag AVAILABLE_AT); None: at once."""
@@ -261,6 +281,28 @@ class StockTruth:
 
 
 @dataclass(frozen=True, slots=True)
+class GoodsTruth:
+    """Goods as they stand on one slot or one block of a stock yard (polygon of their outer rectangle, file coordinates)."""
+
+    place_id: str
+    """Slot, or yard with the number of the block."""
+    site_id: str
+    goods: str
+    polygon: Polygon
+
+
+@dataclass(frozen=True, slots=True)
+class WorkTruth:
+    """Building work as rendered (file coordinates)."""
+
+    work_id: str
+    site_id: str
+    kind: WorkKind
+    look: WorkLook
+    polygon: Polygon
+
+
+@dataclass(frozen=True, slots=True)
 class SceneTruth:
     """All that is true of one written scene; `NAME.truth.json` holds the same."""
 
@@ -281,3 +323,5 @@ class SceneTruth:
     slots: tuple[SlotTruth, ...]
     stock: tuple[StockTruth, ...]
     site_ids: tuple[str, ...]
+    goods: tuple[GoodsTruth, ...] = ()
+    works: tuple[WorkTruth, ...] = ()
