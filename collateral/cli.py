@@ -40,6 +40,7 @@ TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     ("evaluate", "panels"): ("detection.commands", "panel segmentation against masks"),
     ("evaluate", "slots"): ("detection.commands", "slot classifier against labelled slots"),
     ("evaluate", "scenes"): ("detection.commands", "all detectors against rendered scenes and their truth"),
+    ("evaluate", "anomalies"): ("iot.anomaly_commands", "anomaly detectors against public benchmarks"),
     ("models", "list"): ("detection.commands", "the detectors that are installed"),
     ("models", "card"): ("detection.commands", "print one model card"),
     ("models", "verify"): ("detection.commands", "check every weights file against its card"),
