@@ -118,7 +118,8 @@ class VehicleDetector(_Detector):
         """Vehicles in a picture (H x W x 3 uint8 RGB on the `gsd_m` grid), strongest first.
 
         `floor` replaces the card's threshold on the confidence; `gsd_m` is what the picture was taken with before it was
-        brought to the grid, where that is known (some calibrations depend on it). Raises `InvalidInputError` for another shape or type.
+        brought to the grid, where that is known (some calibrations depend on it). Raises `InvalidInputError` for another
+        shape or type.
         """
         _require_picture(image)
         limit = self.threshold if floor is None else floor
