@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 
 import psycopg2
 
@@ -34,7 +35,7 @@ def available() -> tuple[Migration, ...]:
     """The migrations shipped with the package, in order.
 
     Raises:
-        IntegrityError: a version number is missing or used twice.
+        IntegrityError: a version number is used twice.
     """
     found: list[Migration] = []
     for entry in resources.files("collateral.db.migrations").iterdir():
@@ -42,11 +43,10 @@ def available() -> tuple[Migration, ...]:
         if match:
             found.append(Migration(int(match["version"]), match["name"], entry.read_text(encoding="utf-8")))
     found.sort(key=lambda migration: migration.version)
-    for position, migration in enumerate(found, start=1):
-        if migration.version != position:
+    for before, migration in pairwise(found):
+        if migration.version == before.version:
             raise IntegrityError(
-                f"Migration {migration.version:04d}_{migration.name} stands where {position:04d} was expected: "
-                "numbers must run without gap or double; rename the file."
+                f"Migrations {before.version:04d}_{before.name} and {migration.name} have one number: rename the newer file."
             )
     return tuple(found)
 
