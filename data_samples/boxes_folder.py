@@ -1,6 +1,6 @@
 """Labelled training pictures cut from rendered scenes, in the Boxes and Slots folder formats.
 
-    python -m data_samples.boxes_folder DIR --n 400 --slots 2000 --panels 200 --seed 1
+    python -m data_samples.boxes_folder DIR --n 400 --yards 700 --slots 2000 --panels 200 --seed 1
 
 writes DIR/vehicles (with `oriented/NAME.txt`: centre x, centre y, length, width in pixels and heading in radians
 from the x axis towards the y axis, one row for each label) and DIR/slots (chips straightened as the slot classifier
@@ -25,8 +25,9 @@ from shapely.geometry import Polygon
 
 from data_samples.layout import make_layout
 from data_samples.render import Rendered, render_image
-from data_samples.render_canvas import ByteArray
+from data_samples.render_canvas import ByteArray, Grid
 from data_samples.render_masks import write_masks_folder
+from data_samples.render_yards import render_yard
 from data_samples.scene_model import (
     GOODS_KINDS,
     ArrayState,
@@ -36,6 +37,7 @@ from data_samples.scene_model import (
     SiteKind,
     SiteLayout,
     SlotTruth,
+    VehicleTruth,
 )
 from detection.evaluate import to_grid
 from detection.infer import rectify
@@ -46,6 +48,7 @@ SLOT_GSD_M = 0.15
 """Pixel size on which slots are straightened, as in a scan."""
 CROP_PX = 512
 SCENES_PER_SITE = 2
+YARD_GSDS_M = (0.07, 0.1, 0.13, 0.15, 0.18, 0.22, 0.25, 0.3, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,10 @@ def random_scenes(
 
 
 def _yolo(
-    polygon: Polygon, rendered: Rendered, origin: tuple[int, int], size: int
+    polygon: Polygon, grid: Grid, origin: tuple[int, int], size: int
 ) -> tuple[tuple[float, float, float, float], float] | None:
     """Clipped relative box and the part of the whole box inside the crop; None outside."""
-    ring = rendered.grid.ring(polygon) + 0.5 - origin
+    ring = grid.ring(polygon) + 0.5 - origin
     x0, y0 = ring.min(axis=0)
     x1, y1 = ring.max(axis=0)
     cx0, cy0, cx1, cy1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(size)), min(y1, float(size))
@@ -116,23 +119,29 @@ def _yolo(
 
 def crop_of(rendered: Rendered, origin: tuple[int, int], size: int = CROP_PX) -> Crop:
     """Cut a square at a pixel origin (column, row) with its boxes. Half-hidden vehicles become ignored boxes."""
+    return _cut(rendered.image, rendered.grid, rendered.truth.vehicles, origin, size)
+
+
+def _cut(
+    image: ByteArray, grid: Grid, vehicles: Sequence[VehicleTruth], origin: tuple[int, int], size: int
+) -> Crop:
     col, row = origin
     labels: list[tuple[int, float, float, float, float]] = []
     ignored: list[tuple[int, float, float, float, float]] = []
     oriented: list[tuple[float, float, float, float, float]] = []
-    for vehicle in rendered.truth.vehicles:
-        found = _yolo(vehicle.polygon, rendered, origin, size)
+    for vehicle in vehicles:
+        found = _yolo(vehicle.polygon, grid, origin, size)
         if found is None:
             continue
         box, inside = found
         clear = inside >= 0.4 and vehicle.visible_fraction >= 0.5
         (labels if clear else ignored).append((CLASSES.index(vehicle.label), *box))
         if clear:
-            x, y = rendered.grid.ring(vehicle.polygon).mean(axis=0) + 0.5 - origin
-            gsd = rendered.grid.gsd_m
+            x, y = grid.ring(vehicle.polygon).mean(axis=0) + 0.5 - origin
+            gsd = grid.gsd_m
             heading = math.radians(vehicle.heading_deg - 90.0)
             oriented.append((float(x), float(y), vehicle.length_m / gsd, vehicle.width_m / gsd, heading))
-    return Crop(rendered.image[row:row + size, col:col + size], tuple(labels), tuple(ignored), tuple(oriented))
+    return Crop(image[row:row + size, col:col + size], tuple(labels), tuple(ignored), tuple(oriented))
 
 
 def _origins(rendered: Rendered, count: int, size: int, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -151,9 +160,12 @@ def _origins(rendered: Rendered, count: int, size: int, rng: np.random.Generator
 
 
 def write_boxes_folder(
-    directory: Path, n_images: int, seed: int, gsds_m: Sequence[float] = (0.1, 0.13, 0.15, 0.2, 0.3)
+    directory: Path, n_images: int, seed: int, gsds_m: Sequence[float] = (0.1, 0.13, 0.15, 0.2, 0.3), n_yards: int = 0
 ) -> int:
-    """Write `n_images` cut-outs of 512 x 512 pixels with vehicle boxes in the Boxes format; returns boxes written."""
+    """Write `n_images` cut-outs of sites and `n_yards` open grounds with vehicle boxes in the Boxes format.
+
+    Cut-outs are 512 x 512 pixels, open grounds that or 400 x 400. Returns the number of boxes written.
+    """
     for name in ("images", "labels", "ignore", "oriented"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, 5])
@@ -170,19 +182,31 @@ def write_boxes_folder(
             if len(rows) >= n_images or crop.image.shape[:2] != (CROP_PX, CROP_PX):
                 continue
             name = f"{layout.site_id}_{len(rows):05d}"
-            quality = int(rng.integers(78, 96))
-            target = str(directory / "images" / f"{name}.jpg")
-            cv2.imwrite(target, crop.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-            _write_labels(directory / "labels" / f"{name}.txt", crop.labels)
-            turned = "".join(" ".join(f"{value:.3f}" for value in row) + "\n" for row in crop.oriented)
-            (directory / "oriented" / f"{name}.txt").write_text(turned)
-            if crop.ignored:
-                _write_labels(directory / "ignore" / f"{name}.txt", crop.ignored)
+            _write_crop(directory, name, crop, int(rng.integers(78, 96)))
             rows.append((name, split, rendered.grid.gsd_m, "rendered", layout.site_id))
             boxes += len(crop.labels)
+    for number in range(n_yards):
+        gsd = YARD_GSDS_M[number % len(YARD_GSDS_M)]
+        size = CROP_PX if gsd < 0.2 else 400
+        yard = render_yard(gsd, size, seed * 100_000 + number)
+        crop = _cut(yard.image, yard.grid, yard.vehicles, (0, 0), size)
+        name = f"Y{seed}-{number:05d}"
+        _write_crop(directory, name, crop, 70 + seed * 7 % 5 + number * 7 % 25)
+        rows.append((name, "val" if number % 10 == 3 else "train", gsd, "rendered yards", f"Y{seed}-{number // 10}"))
+        boxes += len(crop.labels)
     _write_index(directory / "index.csv", ("name", "split", "gsd_m", "source", "group"), rows)
     (directory / "dataset.json").write_bytes(orjson.dumps({"classes": list(CLASSES)}))
     return boxes
+
+
+def _write_crop(directory: Path, name: str, crop: Crop, quality: int) -> None:
+    target = str(directory / "images" / f"{name}.jpg")
+    cv2.imwrite(target, crop.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _write_labels(directory / "labels" / f"{name}.txt", crop.labels)
+    turned = "".join(" ".join(f"{value:.3f}" for value in row) + "\n" for row in crop.oriented)
+    (directory / "oriented" / f"{name}.txt").write_text(turned)
+    if crop.ignored:
+        _write_labels(directory / "ignore" / f"{name}.txt", crop.ignored)
 
 
 def _write_labels(path: Path, rows: Sequence[tuple[int, float, float, float, float]]) -> None:
@@ -238,14 +262,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write rendered training pictures (Boxes and Slots folders).")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--n", type=int, default=200, help="pictures with vehicle boxes")
+    parser.add_argument("--yards", type=int, default=0, help="pictures of open ground with vehicle boxes, besides --n")
     parser.add_argument("--slots", type=int, default=0, help="slot chips")
     parser.add_argument("--panels", type=int, default=0, help="pictures with panel masks")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gsd", type=float, nargs="*", default=[0.1, 0.13, 0.15, 0.2, 0.3], help="metres per pixel")
     args = parser.parse_args(argv)
-    if args.n:
-        boxes = write_boxes_folder(args.directory / "vehicles", args.n, args.seed, args.gsd)
-        sys.stderr.write(f"{args.n} pictures, {boxes} boxes in {args.directory / 'vehicles'}\n")
+    if args.n or args.yards:
+        boxes = write_boxes_folder(args.directory / "vehicles", args.n, args.seed, args.gsd, args.yards)
+        sys.stderr.write(f"{args.n + args.yards} pictures, {boxes} boxes in {args.directory / 'vehicles'}\n")
     if args.slots:
         empty, occupied = write_slots_folder(args.directory / "slots", args.slots, args.seed)
         sys.stderr.write(f"{empty} empty and {occupied} occupied chips in {args.directory / 'slots'}\n")

@@ -20,9 +20,11 @@ def photometric(image: Picture, rng: np.random.Generator) -> Picture:
         x = floats(x * floats(rng.uniform(0.88, 1.12, 3)))
     if rng.random() < 0.5:
         gray = x.mean(axis=2, keepdims=True)
-        x = floats(gray + (x - gray) * rng.uniform(0.2, 1.6))
+        x = floats(gray + (x - gray) * rng.uniform(0.0, 1.7))
     if rng.random() < 0.35:
         x = _shadow(x, rng)
+    if rng.random() < 0.1:
+        x = floats(x * _slope(x.shape[0], x.shape[1], rng))
     if rng.random() < 0.25:
         haze = rng.uniform(0.05, 0.5)
         x = floats(x * (1 - haze) + haze * rng.uniform(170, 245))
@@ -32,13 +34,8 @@ def photometric(image: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _optics(image: Picture, rng: np.random.Generator) -> Picture:
-    height, width = image.shape[:2]
-    if rng.random() < 0.3:
-        factor = rng.uniform(0.45, 0.85)
-        small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        if rng.random() < 0.5:  # coarse scenes are compressed on their own grid
-            small = _jpeg(small, int(rng.integers(60, 96)))
-        image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+    if rng.random() < 0.45:
+        image = _coarse(image, rng)
     elif rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.3)).astype(np.uint8)
     if rng.random() < 0.15:
@@ -50,6 +47,22 @@ def _optics(image: Picture, rng: np.random.Generator) -> Picture:
     if rng.random() < 0.3:
         image = _jpeg(image, int(rng.integers(35, 95)))
     return image
+
+
+def _coarse(image: Picture, rng: np.random.Generator) -> Picture:
+    """The picture as a coarser camera sees it and as it comes back on this grid: soft or sharpened, compressed."""
+    height, width = image.shape[:2]
+    factor = rng.uniform(0.42, 0.85)
+    if rng.random() < 0.4:  # optics and film blur more than a pixel
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.6) / factor).astype(np.uint8)
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    if rng.random() < 0.35:  # satellite products are delivered sharpened
+        amount = rng.uniform(0.3, 1.2)
+        soft = cv2.GaussianBlur(small, (0, 0), 1.0)
+        small = cv2.addWeighted(small, 1 + amount, soft, -amount, 0).astype(np.uint8)
+    if rng.random() < 0.5:  # coarse scenes are compressed on their own grid
+        small = _jpeg(small, int(rng.integers(50, 96)))
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
 
 
 def _jpeg(image: Picture, quality: int) -> Picture:
@@ -70,6 +83,13 @@ def _shadow(x: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.floa
     mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.6, 3)).astype(np.float32)
     tint = floats([0.9, 0.97, 1.08]) * np.float32(rng.uniform(0.35, 0.75))
     return (x * (1 + (tint - 1) * mask[:, :, None])).astype(np.float32)
+
+
+def _slope(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Light that changes from one side to the other, as under thin cloud: rows x columns x 1, about 1."""
+    across, down = rng.uniform(-0.35, 0.35, 2)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    return floats(1 + across * x + down * y)[:, :, None]
 
 
 def affine(
