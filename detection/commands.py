@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import torch
 
 from collateral.command import Command, Outcome
-from collateral.errors import InvalidInputError, UsageError
+from collateral.errors import InvalidInputError
 from collateral.settings import Settings
-from detection.card_page import page
-from detection.evaluate import SUBFOLDERS, evaluate_panels, evaluate_slots, evaluate_solar_chips, evaluate_vehicles
+from detection.evaluate import evaluate_vehicles
+from detection.evaluate_pictures import evaluate_panels, evaluate_slots, evaluate_solar_chips
 from detection.evaluate_scenes import evaluate_scenes
+from detection.gallery import Gallery
+from detection.model_commands import MODEL_COMMANDS
 from detection.recipes import RECIPES, Job, train_named
-from detection.weightfile import default_path, read_card, read_weights, shipped, write_card
+from detection.reliability import write_reliability
+from detection.weightfile import default_path, read_card, shipped, write_card
 
-_Evaluate = Callable[[Path, argparse.Namespace, Path | None], dict[str, object]]
+SUBFOLDERS = {"vehicles": "vehicles", "solar-chips": "solar_chips", "panels": "panels", "slots": "slot_occupancy"}
+"""Where each data set lies below COLLATERAL_DATA."""
+_Evaluate = Callable[[Path, argparse.Namespace, Path | None, Gallery | None], dict[str, object]]
 
 
 def _threads(settings: Settings) -> None:
@@ -59,18 +64,26 @@ def _evaluation(kind: str, network: str, summary: str, run: _Evaluate) -> Comman
         parser.add_argument("--split", default="val", help="rows of index.csv to use; default val")
         parser.add_argument("--weights", help="safetensors file, or name of shipped weights; default: the shipped ones")
         parser.add_argument("--write-card", action="store_true", help="keep the figures in the weights' card")
+        parser.add_argument("--gallery", type=Path, metavar="DIR", help="write pages of the errors into this new folder")
+        parser.add_argument("--reliability", type=Path, metavar="FILE.svg", help="write the reliability plot")
         if kind == "vehicles":
             parser.add_argument("--gsd", type=float, help="first resample to this many metres per pixel")
 
     def execute(args: argparse.Namespace, settings: Settings) -> Outcome:
         _threads(settings)
         weights = _weights(args)
-        figures = run(_data(args, settings, kind), args, weights)
+        data = _data(args, settings, kind)
+        gallery = Gallery(f"{kind}: {data.name}, split {args.split}") if args.gallery else None
+        figures = run(data, args, weights, gallery)
         if args.write_card:
             _keep(weights or default_path(network), _figure_key(kind, args), figures)
+        if args.reliability is not None:
+            write_reliability(args.reliability, f"{figures['model']}, {kind} {args.split}", figures)
+        if gallery is not None:
+            return Outcome({**figures, "gallery": gallery.write(args.gallery, figures)})
         return Outcome(figures)
 
-    example = f"collateral evaluate {kind} --data DATA/{SUBFOLDERS[kind]} --split val --json"
+    example = f"collateral evaluate {kind} --data DATA/{SUBFOLDERS[kind]} --split val --gallery errors --json"
     return Command(summary=summary, example=example, run=execute, configure=configure)
 
 
@@ -81,7 +94,7 @@ def _figure_key(kind: str, args: argparse.Namespace) -> str:
 
 def _keep(weights: Path, key: str, figures: Mapping[str, object]) -> None:
     card = read_card(weights)
-    kept = {k: v for k, v in figures.items() if k not in ("model", "model_sha256")}
+    kept = {k: v for k, v in figures.items() if k not in ("model", "model_sha256", "reliability")}
     write_card(weights, replace(card, figures={**card.figures, key: kept}))
 
 
@@ -112,38 +125,10 @@ def _train(args: argparse.Namespace, settings: Settings) -> Outcome:
     return Outcome({"name": card.name, "model_sha256": card.sha256, "threshold": card.threshold})
 
 
-def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
-    cards = [read_card(default_path(name)) for name in shipped()]
-    rows = [{"name": c.name, "network": c.network, "sha256": c.sha256, "gsd_m": c.gsd_m} for c in cards]
-    text = "\n".join(f"{c.name:<16}{c.network:<10}{c.gsd_m:.2f} m  {c.sha256[:16]}" for c in cards)
-    return Outcome({"models": rows}, text)
-
-
-def _card(args: argparse.Namespace, settings: Settings) -> Outcome:
-    card = read_card(default_path(args.name))
-    if args.write is not None:
-        if not Path(args.write).is_dir():
-            raise UsageError(f"{args.write} is no folder; name an existing one for {card.name}.md.")
-        (Path(args.write) / f"{card.name}.md").write_text(page(card), encoding="utf-8")
-    return Outcome(asdict(card), page(card))
-
-
-def _configure_card(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help=f"name of shipped weights: {', '.join(shipped())}")
-    parser.add_argument("--write", help="also write NAME.md into this folder (docs/model-cards)")
-
-
-def _verify(args: argparse.Namespace, settings: Settings) -> Outcome:
-    verified = {}
-    for name in shipped():
-        card = read_card(default_path(name))
-        read_weights(default_path(name), card.network)
-        verified[name] = card.sha256
-    return Outcome({"verified": verified})
-
-
-def _vehicles(data: Path, args: argparse.Namespace, weights: Path | None) -> dict[str, object]:
-    return evaluate_vehicles(data, args.split, weights, args.gsd)
+def _vehicles(
+    data: Path, args: argparse.Namespace, weights: Path | None, gallery: Gallery | None
+) -> dict[str, object]:
+    return evaluate_vehicles(data, args.split, weights, args.gsd, gallery=gallery)
 
 
 def _scenes(args: argparse.Namespace, settings: Settings) -> Outcome:
@@ -167,23 +152,19 @@ COMMANDS: dict[str, Command] = {
     ),
     "evaluate solar-chips": _evaluation(
         "solar-chips", "panels", "panel detector against labelled roof chips",
-        lambda data, args, weights: evaluate_solar_chips(data, args.split, weights),
+        lambda data, args, weights, gallery: evaluate_solar_chips(data, args.split, weights, gallery),
     ),
     "evaluate panels": _evaluation(
         "panels", "panels", "panel segmentation against masks",
-        lambda data, args, weights: evaluate_panels(data, args.split, weights),
+        lambda data, args, weights, gallery: evaluate_panels(data, args.split, weights, gallery),
     ),
     "evaluate slots": _evaluation(
         "slots", "slots", "slot classifier against labelled slots",
-        lambda data, args, weights: evaluate_slots(data, args.split, weights),
+        lambda data, args, weights, gallery: evaluate_slots(data, args.split, weights, gallery),
     ),
     "evaluate scenes": Command(
         "all detectors against rendered scenes and their truth", "collateral evaluate scenes --truth world/scenes --json",
         _scenes, _configure_scenes,
     ),
-    "models list": Command("the detectors that are installed", "collateral models list", _list),
-    "models card": Command(
-        "print one model card", "collateral models card vehicles", _card, _configure_card,
-    ),
-    "models verify": Command("check every weights file against its card", "collateral models verify", _verify),
+    **MODEL_COMMANDS,
 }  # fmt: skip

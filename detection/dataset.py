@@ -56,6 +56,8 @@ class Chip:
     gsd_m: float
     image: Picture
     label: int
+    group: str = ""
+    """Place or flight it belongs to; empty where index.csv has no such column."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class MaskedImage:
     gsd_m: float
     image: Picture
     mask: NDArray[np.bool_]
+    group: str = ""
+    """Place or flight it belongs to; empty where index.csv has no such column."""
 
 
 def read_picture(path: Path) -> Picture:
@@ -196,6 +200,7 @@ def read_chips_folder(root: Path, split: str | None) -> list[Chip]:
             gsd_m=float(row["gsd_m"]),
             image=read_picture(picture_path(root / "images", row["name"])),
             label=_label(row),
+            group=row.get("group") or "",
         )
         for row in progress(read_index(root, split, ("gsd_m", "label")), f"reading {root.name}", unit="chip")
     ]
@@ -204,7 +209,8 @@ def read_chips_folder(root: Path, split: str | None) -> list[Chip]:
 def read_slots_folder(root: Path, split: str | None) -> list[Chip]:
     """Reads a Slots folder (class folders; index.csv: name with folder, split, label 1 = occupied)."""
     return [
-        Chip(name=row["name"], gsd_m=0.0, image=read_picture(picture_path(root, row["name"])), label=_label(row))
+        Chip(name=row["name"], gsd_m=0.0, image=read_picture(picture_path(root, row["name"])), label=_label(row),
+             group=row.get("group") or "")  # fmt: skip
         for row in progress(read_index(root, split, ("label",)), f"reading {root.name}", unit="chip")
     ]
 
@@ -227,7 +233,7 @@ def read_masks_folder(root: Path, split: str | None, gsd_m: float | None = None)
         gsd = float(row.get("gsd_m") or gsd_m or 0.0)
         if gsd <= 0:
             raise InvalidInputError(f"{stem!r} in {root} has no gsd_m; add the column to index.csv.")
-        images.append(MaskedImage(name=stem, gsd_m=gsd, image=image, mask=mask > 0))
+        images.append(MaskedImage(name=stem, gsd_m=gsd, image=image, mask=mask > 0, group=row.get("group") or ""))
     return images
 
 

@@ -10,14 +10,24 @@ import numpy as np
 from torch import Tensor
 
 from collateral.progress import progress
-from detection.dataset import Chip, LabelledImage
-from detection.evaluate import find, pooled, slot_chip, to_grid
-from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector
-from detection.metrics import best_threshold, calibrate, fit_calibration
+from detection.calibration import Answers, choose_calibrator
+from detection.counting import ANY, HEAVY, Tally, as_rows, fit_rows
+from detection.dataset import Chip, LabelledImage, MaskedImage
+from detection.evaluate import Findings, find, pooled, to_grid
+from detection.evaluate_pictures import panel_probability, slot_chip
+from detection.infer import HEAVY_M, PanelSegmenter, SlotClassifier, VehicleDetector
+from detection.metrics import best_threshold, calibrate, fit_calibration, wilson
 from detection.presence import raw_presence
 from detection.weightfile import Card, write_weights
 
 _PLAIN = (1.0, 0.0)
+COARSER_M = (0.15, 0.3)
+"""Held-out pictures are also measured as if a camera of these distances had taken them."""
+_COARSER = 1.3
+"""... where that is this many times coarser than they are."""
+_CALIBRATED_FROM = 0.1
+"""Raw confidence."""
+_LEAST_MASKS = 5
 
 
 @dataclass(frozen=True)
@@ -36,32 +46,88 @@ class Provenance:
 def finish_vehicles(
     state: Mapping[str, Tensor], origin: Provenance, weights: Path, gsd_m: float, held_out: Sequence[LabelledImage]
 ) -> Card:
-    """Calibrates on `held_out`, picks the threshold of the largest F1 there, writes weights and card."""
-    write_weights(weights, state, _blank(origin, "vehicles", gsd_m, 0.02))
+    """Calibrates on `held_out` (also seen through coarser cameras), picks the threshold of the largest F1 on them as they
+    are, measures recall and its spread by ground sampling distance, writes weights and card."""
+    blank = _blank(origin, "vehicles", gsd_m, 0.02)
+    write_weights(weights, state, blank)
     detector = VehicleDetector.load(weights)
-    found = [find(detector, item) for item in progress(held_out, "calibrating", unit="image")]
-    raw, right = pooled(found)
-    calibration = fit_calibration(raw, right)
-    confidence = calibrate(raw, calibration)
-    threshold = best_threshold(confidence, right, sum(len(f.item.boxes) for f in found))
-    return write_weights(weights, state, replace(_blank(origin, "vehicles", gsd_m, threshold), calibration=calibration))
+    views = [(item, seen) for item in held_out for seen in (None, *(g for g in COARSER_M if g > _COARSER * item.gsd_m))]
+    raw = [find(detector, item, seen) for item, seen in progress(views, "calibrating", unit="image")]
+    answers = _answers(raw)
+    calibrator, about = choose_calibrator(answers)
+    found = [replace(f, confidence=calibrator(f.confidence, f.gsd_m)) for f in raw]
+    confidence, right = pooled([f for f, (_, seen) in zip(found, views, strict=True) if seen is None])
+    threshold = best_threshold(confidence, right, sum(len(item.boxes) for item in held_out))
+    rows = fit_rows(ANY, [_tally(f, threshold) for f in found])
+    rows += fit_rows(HEAVY, [_heavy_tally(f, threshold) for f in found], corrected=True)
+    done = replace(blank, threshold=threshold, calibration=fit_calibration(answers.raw, answers.right))
+    return write_weights(weights, state, replace(done, calibrator=about, counting=as_rows(rows)))
+
+
+def _answers(found: Sequence[Findings]) -> Answers:
+    """Detections worth calibrating: the many of next to no confidence would decide the fit alone."""
+    chosen = [f.confidence >= _CALIBRATED_FROM for f in found]
+    sizes = [int(c.sum()) for c in chosen]
+    return Answers(
+        np.concatenate([f.confidence[c] for f, c in zip(found, chosen, strict=True)]),
+        np.concatenate([f.right30[c] for f, c in zip(found, chosen, strict=True)]),
+        np.repeat([f.gsd_m for f in found], sizes),
+        np.repeat([f.item.group for f in found], sizes),
+    )
+
+
+def _tally(found: Findings, threshold: float) -> Tally:
+    chosen = found.confidence >= threshold
+    return Tally(
+        found.item.group, found.gsd_m, len(found.item.boxes), found.confidence[chosen], found.right30[chosen]
+    )
+
+
+def _heavy_tally(found: Findings, threshold: float) -> Tally:
+    """The same for heavy vehicles: right are those called heavy that are."""
+    heavy = found.item.oriented[:, 2] * found.item.gsd_m >= HEAVY_M
+    chosen = (found.confidence >= threshold) & (found.length_m >= HEAVY_M)
+    taken = found.taken[chosen]
+    right = np.array([index >= 0 and bool(heavy[index]) for index in taken], np.bool_)
+    return Tally(found.item.group, found.gsd_m, int(heavy.sum()), found.confidence[chosen], right)
 
 
 def finish_panels(
-    state: Mapping[str, Tensor], origin: Provenance, weights: Path, gsd_m: float, held_out: Sequence[Chip]
+    state: Mapping[str, Tensor],
+    origin: Provenance,
+    weights: Path,
+    gsd_m: float,
+    held_out: Sequence[Chip],
+    masks: Sequence[MaskedImage] = (),
 ) -> Card:
-    """Calibrates the presence of panels on `held_out` chips; the pixel threshold stays at one half."""
+    """Calibrates the presence of panels on `held_out` chips; the pixel threshold stays at one half. With `masks` that were
+    not trained on, the card's config gets `area_spread`: relative error of the area of a picture."""
     blank = _blank(origin, "panels", gsd_m, 0.5)
     write_weights(weights, state, blank)
     segmenter = PanelSegmenter.load(weights)
     chips = progress(held_out, "calibrating", unit="chip")
-    maps = [segmenter.segment(to_grid(chip.image, chip.gsd_m, gsd_m, None)) for chip in chips]
+    maps = (segmenter.segment(to_grid(chip.image, chip.gsd_m, gsd_m, None)) for chip in chips)
     raw = np.array([raw_presence(m, gsd_m) for m in maps], np.float32)
     labels = np.array([chip.label == 1 for chip in held_out])
     calibration = fit_calibration(raw, labels)
     threshold = best_threshold(calibrate(raw, calibration), labels, int(labels.sum()))
     config = {**origin.config, "presence_calibration": list(calibration), "presence_threshold": threshold}
+    if len(masks) >= _LEAST_MASKS:
+        config["area_spread"] = area_spread(segmenter, masks)
     return write_weights(weights, state, replace(blank, config=config))
+
+
+def area_spread(segmenter: PanelSegmenter, masks: Sequence[MaskedImage]) -> float:
+    """Root mean square of (found - true) / true panel area over pictures that show panels, weighted by their area."""
+    pairs = []
+    for item in progress(masks, "areas", unit="image"):
+        found = panel_probability(segmenter, item) >= segmenter.threshold
+        if item.mask.any():
+            pairs.append((float(found.sum()), float(item.mask.sum())))
+    if not pairs:
+        return 0.0
+    found_px, true_px = np.array(pairs).T
+    return float(np.sqrt(np.average(((found_px - true_px) / true_px) ** 2, weights=true_px)))
 
 
 def finish_slots(
@@ -73,8 +139,12 @@ def finish_slots(
     classifier = SlotClassifier.load(weights)
     raw = classifier.classify(np.stack([slot_chip(chip.image) for chip in held_out]))
     labels = np.array([chip.label == 1 for chip in held_out])
-    calibration = fit_calibration(raw, labels)
-    return write_weights(weights, state, replace(blank, calibration=calibration))
+    groups = np.array([chip.group or f"picture {index}" for index, chip in enumerate(held_out)])
+    calibrator, about = choose_calibrator(Answers(raw, labels, np.full(len(raw), np.nan), groups))
+    done = replace(blank, calibration=fit_calibration(raw, labels), calibrator=about)
+    wrong = int(((calibrator(raw) >= done.threshold) != labels).sum())
+    config = {**origin.config, "held_out_error95": wilson(wrong, len(raw))[1]}
+    return write_weights(weights, state, replace(done, config=config))
 
 
 def _blank(origin: Provenance, network: str, gsd_m: float, threshold: float) -> Card:

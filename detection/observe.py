@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from collateral.domain import Observation, Source, SubjectKind
 from collateral.quantities import OBSERVATION_QUANTITIES
-from detection.counting import ANY, LEVEL, CountRow, draw_counts
+from detection.counting import ANY, LEVEL, CountRow, draw_counts, row_at
 from imagery.scan import SiteWindow
 
 _Z95 = 1.96
@@ -48,6 +48,18 @@ def estimate_count(
     value = known.ratio * float(np.sum(confidences)) / known.recall
     lower, upper = np.quantile(draw_counts(confidences, known), [(1 - level) / 2, (1 + level) / 2])
     return Estimate(value, min(value, float(lower)), max(value, float(upper)) / max(1 - hidden_share, 0.05))
+
+
+def count_in_picture(
+    confidences: Sequence[float],
+    rows: Sequence[CountRow],
+    gsd_m: float,
+    hidden_share: float = 0.0,
+    otherwise: float = 1.0,
+    level: float = LEVEL,
+) -> Estimate:
+    """`estimate_count` for a picture of `gsd_m` by a card's rows (`counting.rows_of`); `otherwise` is the recall without."""
+    return estimate_count(confidences, row_at(rows, gsd_m) if rows else otherwise, hidden_share, level)
 
 
 def estimate_share(probabilities: Sequence[float], error_rate: float = 0.0) -> Estimate:

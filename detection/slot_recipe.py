@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from detection.augment import affine, photometric
 from detection.dataset import Chip, Picture, read_slots_folder
-from detection.evaluate import slot_chip
+from detection.evaluate_pictures import slot_chip
 from detection.models.backbone import load_imagenet
 from detection.models.slots import CHIP, SlotNet
 

@@ -90,8 +90,16 @@ def read_card(weights: Path) -> Card:
 
 def write_card(weights: Path, card: Card) -> None:
     """Writes `card` beside `weights`."""
-    text = json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n"
-    card_path(weights).write_text(text, encoding="utf-8")
+    write_text(card_path(weights), json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all. Raises `InvalidInputError` when its folder is missing."""
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"{path.parent} is no folder; create it, or name another file.")
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def read_weights(weights: Path, network: str) -> tuple[dict[str, Tensor], Card]:

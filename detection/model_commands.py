@@ -1,0 +1,92 @@
+"""`collateral models list`, `card` and `verify`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from collateral.command import Command, Outcome
+from collateral.errors import UsageError
+from collateral.progress import progress
+from collateral.settings import Settings
+from detection.card_page import html_page, page
+from detection.weightfile import default_path, read_card, read_weights, shipped, write_text
+
+
+def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
+    cards = [read_card(default_path(name)) for name in shipped()]
+    rows = [
+        {
+            "name": c.name, "network": c.network, "sha256": c.sha256, "gsd_m": c.gsd_m, "bands": c.bands,
+            "bytes": default_path(c.name).stat().st_size, "threshold": c.threshold,
+            "licences": sorted({str(row.get("licence", "")) for row in c.training_data}), "figures": sorted(c.figures),
+        }
+        for c in cards
+    ]  # fmt: skip
+    text = "\n".join(
+        f"{c.name:<20}{c.network:<10}{c.gsd_m:.2f} m  {default_path(c.name).stat().st_size / 2**20:5.1f} MB  {c.sha256[:16]}"
+        for c in cards
+    )
+    return Outcome({"models": rows}, text)
+
+
+def _configure_card(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help=f"name of shipped weights: {', '.join(shipped())}")
+    parser.add_argument("--write", type=Path, metavar="DIR", help="also write NAME.md into this folder (docs/model-cards)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write the card as one HTML page")
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="show the worst cases of this gallery on the HTML page")
+
+
+def _card(args: argparse.Namespace, settings: Settings) -> Outcome:
+    if args.name not in shipped():
+        raise UsageError(f"There are no shipped weights {args.name!r}; there are {', '.join(shipped())}.")
+    if args.gallery is not None and args.html is None:
+        raise UsageError("--gallery belongs to --html: name the page to write with --html FILE.")
+    card = read_card(default_path(args.name))
+    if args.write is not None:
+        if not args.write.is_dir():
+            raise UsageError(f"{args.write} is no folder; name an existing one for {card.name}.md.")
+        write_text(args.write / f"{card.name}.md", page(card))
+    if args.html is not None:
+        write_text(args.html, html_page(card, args.gallery))
+    return Outcome(asdict(card), page(card))
+
+
+def _verify(args: argparse.Namespace, settings: Settings) -> Outcome:
+    """Raises at the first weights file that is not its card's; derived models are reported."""
+    verified = {}
+    for name in progress(shipped(), "verifying", unit="file"):
+        card = read_card(default_path(name))
+        read_weights(default_path(name), card.network)
+        verified[name] = card.sha256
+    derived = _derived(settings.runtime / "models", set(verified.values()))
+    broken = [row for row in derived if row["state"] == "damaged"]
+    lines = [*(f"{name:<20}{sha}" for name, sha in verified.items()), *(f"{r['file']}: {r['state']}" for r in derived)]
+    text = "\n".join(lines)
+    return Outcome({"verified": verified, "derived": derived}, text, ok=not broken)
+
+
+def _derived(cache: Path, known: set[str]) -> list[dict[str, str]]:
+    """Models in the cache: 'in use', 'damaged', or 'left over' from weights that are not shipped (any more)."""
+    rows = []
+    for path in sorted(cache.glob("*.xml")) if cache.is_dir() else []:
+        source = path.name.split("-")[0]
+        whole = path.with_suffix(".bin").is_file() and path.with_suffix(".bin").stat().st_size > 0
+        ours = any(sha.startswith(source) for sha in known)
+        rows.append({"file": path.name, "state": "damaged" if not whole else "in use" if ours else "left over"})
+    return rows
+
+
+MODEL_COMMANDS: dict[str, Command] = {
+    "models list": Command(
+        "the detectors that are installed: grid, size, licences of the training data", "collateral models list", _list
+    ),
+    "models card": Command(
+        "print one model card, or write it as a page", "collateral models card vehicles --html vehicles.html", _card,
+        _configure_card,
+    ),
+    "models verify": Command(
+        "check every weights file against its card, and the models derived from them", "collateral models verify", _verify
+    ),
+}  # fmt: skip
