@@ -1,4 +1,4 @@
-"""Commands `sample write` and `fleet`."""
+"""Commands `sample write`, `sample scenes` and `fleet`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from collateral.services.local import fleet_url
 from collateral.settings import Settings
 from data_samples.fleet import run_fleet, stop_on_signals
 from data_samples.scenes import write_scenes
+from data_samples.series import write_series
 from data_samples.world import config_for, load_world, make_config, plan_world, write_world
 
 
@@ -43,6 +44,19 @@ def _write(args: argparse.Namespace, settings: Settings) -> Outcome:
         "seconds": round(report.seconds, 2), "scene_seconds": round(time.monotonic() - started, 1),
     }
     return Outcome(payload)
+
+
+def _configure_scenes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="folder to write into")
+    parser.add_argument("--seed", type=int, default=1, help="another number gives other sites (default 1)")
+    parser.add_argument("--sites", type=int, default=8, help="number of sites (default 8)")
+    parser.add_argument("--dates", type=int, default=3, help="scenes of each site (default 3)")
+
+
+def _scenes(args: argparse.Namespace, settings: Settings) -> Outcome:
+    if args.sites < 1 or args.dates < 1:
+        raise UsageError(f"--sites {args.sites} and --dates {args.dates} must be at least 1.")
+    return Outcome(asdict(write_series(args.directory, args.seed, args.sites, args.dates)))
 
 
 def _configure_fleet(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +88,10 @@ COMMANDS: Mapping[str, Command] = {
     "sample write": Command(
         "write a sample world: portfolio, scenes, telemetry and truth, made from a seed",
         "collateral sample write /tmp/world --seed 7 --scenes few", _write, _configure_write,
+    ),
+    "sample scenes": Command(
+        "render scenes of new sites with their truth, a few dates each, for `evaluate scenes`",
+        "collateral sample scenes /tmp/scenes --seed 7 --sites 8 --dates 3", _scenes, _configure_scenes,
     ),
     "fleet": Command(
         "publish the present readings of a sample world's devices over MQTT until Ctrl-C",
