@@ -5,37 +5,37 @@ Every picture must lie on the network's grid (`gsd_m` of the detector); `evaluat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from collateral.errors import InvalidInputError
 from detection import heatmap
 from detection.arrays import floats
 from detection.calibration import calibrated
-from detection.metrics import suppress
+from detection.merge import merged
 from detection.models.panels import PanelNet
 from detection.models.slots import CHIP, SlotNet
 from detection.models.vehicles import VehicleMaps, VehicleNet
+from detection.pipeline import run_tiles
 from detection.runtime import Runtime
 from detection.runtime_openvino import fastest_runtime
-from detection.tiling import Tile, cut, even_tiles
-from detection.weightfile import Card, default_path, read_weights
+from detection.tiling import Tile, Tiling, cut, tiles
+from detection.weightfile import default_path, read_weights
 
 HEAVY_M = 7.0
 """A vehicle of this length or longer is heavy."""
-TILE = 1024
-"""Longest edge of a tile, pixels: larger tiles see less twice, and need more memory."""
-OVERLAP = 128
-"""Pixels: at 0.15 m a lorry of 18 m lies whole in one of two neighbours."""
-_MULTIPLE = 32
-_BATCH = 1
-_SAME_OBJECT_IOU = 0.45
+WINDOW_TILING = Tiling(edge=2048, overlap=128)
+"""Of a site's window: most sites are one tile. At 0.15 m a lorry of 18 m lies whole in one of two neighbours."""
+_HALO_PX = 8.0
+"""A centre this near to a tile's own pixels is reported too: two tiles may see it in neighbouring cells of the map."""
+_MOST_IN_TILE = 100_000
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,6 @@ class Box:
     length_px: float
 
 
-def _load(
-    network: str, module: nn.Module, weights: Path | None, default: str, cache: Path | None
-) -> tuple[Runtime, Card]:
-    state, card = read_weights(weights or default_path(default), network)
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise InvalidInputError(f"The weights {card.name!r} do not fit the {network} network: {error}") from None
-    return fastest_runtime(module, card.sha256, cache), card
-
-
 def _require_picture(image: NDArray[np.uint8]) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise InvalidInputError(
@@ -71,39 +60,34 @@ def _require_picture(image: NDArray[np.uint8]) -> None:
         )
 
 
-def _batches(image: NDArray[np.uint8]) -> Iterator[tuple[list[Tile], NDArray[np.uint8]]]:
-    """Tiles of equal size, a few at a time."""
-    waiting: dict[tuple[int, ...], list[tuple[Tile, NDArray[np.uint8]]]] = {}
-    for tile in even_tiles(image.shape[0], image.shape[1], TILE, OVERLAP, _MULTIPLE):
-        part = cut(image, tile, _MULTIPLE)
-        group = waiting.setdefault(part.shape, [])
-        group.append((tile, part))
-        if len(group) == _BATCH:
-            yield [t for t, _ in group], np.stack([p for _, p in group])
-            group.clear()
-    for group in waiting.values():
-        if group:
-            yield [t for t, _ in group], np.stack([p for _, p in group])
+class Detector:
+    """What all share: the network with its weights, an engine that is made when it is first needed, the card."""
 
+    def __init__(self, module: nn.Module, network: str, weights: Path, cache: Path | None) -> None:
+        state, self.card = read_weights(weights, network)
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            raise InvalidInputError(f"The weights {self.card.name!r} do not fit the {network} network: {error}") from None
+        self._module = module
+        self._cache = cache
+        self.gsd_m = self.card.gsd_m
+        self.name = self.card.name
+        self.model_sha256 = self.card.sha256
+        self.threshold = self.card.threshold
 
-class _Detector:
-    """What all three share: the runtime and what the card says."""
-
-    def __init__(self, runtime: Runtime, card: Card) -> None:
-        self._runtime = runtime
-        self.card = card
-        self.gsd_m = card.gsd_m
-        self.name = card.name
-        self.model_sha256 = card.sha256
-        self.threshold = card.threshold
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The engine; the first use derives and compiles what it needs (seconds)."""
+        return fastest_runtime(self._module, self.card.sha256, self._cache)
 
     @property
     def runtime_name(self) -> str:
         """Engine and number format."""
-        return self._runtime.name
+        return self.runtime.name
 
 
-class VehicleDetector(_Detector):
+class VehicleDetector(Detector):
     """Finds vehicles."""
 
     @classmethod
@@ -112,7 +96,7 @@ class VehicleDetector(_Detector):
 
         With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
         """
-        return cls(*_load("vehicles", VehicleNet(), weights, "vehicles", cache))
+        return cls(VehicleNet(), "vehicles", weights or default_path("vehicles"), cache)
 
     def detect(self, image: NDArray[np.uint8], floor: float | None = None, gsd_m: float | None = None) -> list[Box]:
         """Vehicles in a picture (H x W x 3 uint8 RGB on the `gsd_m` grid), strongest first.
@@ -122,27 +106,40 @@ class VehicleDetector(_Detector):
         shape or type.
         """
         _require_picture(image)
+        size = (image.shape[0], image.shape[1])
+        return self.detect_tiles(size, tiles(*size, WINDOW_TILING), lambda tile: cut(image, tile), floor, gsd_m)
+
+    def detect_tiles(
+        self,
+        size: tuple[int, int],
+        cuts: Iterable[Tile],
+        read: Callable[[Tile], NDArray[np.uint8] | None],
+        floor: float | None = None,
+        gsd_m: float | None = None,
+    ) -> list[Box]:
+        """The same of a picture (rows, columns) that is never whole in memory: `read` gives the pixels of each tile.
+
+        `read` runs in a thread of its own, one tile ahead; None means that the tile shows nothing.
+        """
         limit = self.threshold if floor is None else floor
-        found = [self._owned(tile, peaks) for tile, peaks in self._peaks(image)]
-        values = np.concatenate(found) if found else np.zeros((0, 6), np.float32)
-        values[:, 4] = calibrated(self.card, values[:, 4], gsd_m)
-        values = values[values[:, 4] >= limit]
-        kept = values[suppress(values[:, :4], values[:, 4], _SAME_OBJECT_IOU)]
-        height, width = image.shape[:2]
+
+        def decode(tile: Tile, maps: tuple[Tensor, ...]) -> NDArray[np.float32]:
+            found = self._near(tile, heatmap.decode(VehicleMaps(*maps), most=_MOST_IN_TILE)[0])
+            found[:, 4] = calibrated(self.card, found[:, 4], gsd_m)
+            return found[found[:, 4] >= limit]
+
+        kept = merged(list(run_tiles(cuts, read, self.runtime, decode)))
+        height, width = size
         kept[:, [0, 2]] = kept[:, [0, 2]].clip(0, width)
         kept[:, [1, 3]] = kept[:, [1, 3]].clip(0, height)
         return [self._box(row) for row in kept]
 
-    def _peaks(self, image: NDArray[np.uint8]) -> Iterator[tuple[Tile, heatmap.Peaks]]:
-        for owners, batch in _batches(image):
-            yield from zip(owners, heatmap.decode(VehicleMaps(*self._runtime(batch))), strict=True)
-
     @staticmethod
-    def _owned(tile: Tile, peaks: heatmap.Peaks) -> NDArray[np.float32]:
-        shift = floats([tile.columns.start, tile.rows.start] * 2)
-        boxes = peaks.boxes + shift
+    def _near(tile: Tile, peaks: heatmap.Peaks) -> NDArray[np.float32]:
+        """x0 y0 x1 y1 score length of what this tile has to report, in pixels of the picture."""
+        boxes = peaks.boxes + floats([tile.columns.start, tile.rows.start] * 2)
         x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
-        mine = np.array([tile.owns(a, b) for a, b in zip(x, y, strict=True)], np.bool_)
+        mine = tile.owns(x, y, _HALO_PX)
         return np.concatenate([boxes, peaks.score[:, None], peaks.length[:, None]], axis=1)[mine].astype(np.float32)
 
     def _box(self, row: NDArray[np.float32]) -> Box:
@@ -151,7 +148,31 @@ class VehicleDetector(_Detector):
         return Box(x0, y0, x1, y1, confidence, label, length)
 
 
-class PanelSegmenter(_Detector):
+class Segmenter(Detector):
+    """A network that gives logits for every pixel."""
+
+    def raw_probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Picture (H x W x 3 uint8 RGB on the `gsd_m` grid) -> C x H x W, sigmoid of the network's logits.
+
+        Raises `InvalidInputError` for another shape or type.
+        """
+        _require_picture(image)
+        cuts = tiles(image.shape[0], image.shape[1], WINDOW_TILING)
+        parts = list(run_tiles(cuts, lambda tile: cut(image, tile), self.runtime, _own_logits))
+        out = np.empty((parts[0][1].shape[0], *image.shape[:2]), np.float32)
+        for tile, values in parts:
+            r, c = tile.rows, tile.columns
+            out[:, r.own_start : r.own_stop, c.own_start : c.own_stop] = values
+        return floats(1 / (1 + np.exp(-np.clip(out, -15, 15))))
+
+
+def _own_logits(tile: Tile, maps: tuple[Tensor, ...]) -> tuple[Tile, NDArray[np.float32]]:
+    r, c = tile.rows, tile.columns
+    own = maps[0][0, :, r.own_start - r.start : r.own_stop - r.start, c.own_start - c.start : c.own_stop - c.start]
+    return tile, own.numpy()
+
+
+class PanelSegmenter(Segmenter):
     """Finds the pixels that show solar panels."""
 
     @classmethod
@@ -160,27 +181,17 @@ class PanelSegmenter(_Detector):
 
         With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
         """
-        return cls(*_load("panels", PanelNet(), weights, "panels", cache))
+        return cls(PanelNet(), "panels", weights or default_path("panels"), cache)
 
     def segment(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Picture (H x W x 3 uint8 RGB on the `gsd_m` grid) -> H x W probability of a panel, calibrated.
 
         `image_mask = segment(image) >= threshold`. Raises `InvalidInputError` for another shape or type.
         """
-        _require_picture(image)
-        out = np.zeros(image.shape[:2], np.float32)
-        for owners, batch in _batches(image):
-            (logits,) = self._runtime(batch)
-            for tile, values in zip(owners, logits[:, 0].numpy(), strict=True):
-                r, c = tile.rows, tile.columns
-                out[r.own_start : r.own_stop, c.own_start : c.own_stop] = values[
-                    r.own_start - r.start : r.own_stop - r.start, c.own_start - c.start : c.own_stop - c.start
-                ]
-        raw = 1 / (1 + np.exp(-np.clip(out, -15, 15)))
-        return calibrated(self.card, raw.astype(np.float32))
+        return calibrated(self.card, self.raw_probabilities(image)[0])
 
 
-class SlotClassifier(_Detector):
+class SlotClassifier(Detector):
     """Tells occupied storage slots from empty ones."""
 
     @classmethod
@@ -189,7 +200,7 @@ class SlotClassifier(_Detector):
 
         With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
         """
-        return cls(*_load("slots", SlotNet(), weights, "slots", cache))
+        return cls(SlotNet(), "slots", weights or default_path("slots"), cache)
 
     def classify(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """N x 64 x 64 x 3 uint8 RGB (see `rectify`) -> N calibrated probabilities that the slot is occupied."""
@@ -197,7 +208,7 @@ class SlotClassifier(_Detector):
             raise InvalidInputError(f"Chips of shape {chips.shape}, {chips.dtype} came; wanted is N x 64 x 64 x 3, uint8.")
         if len(chips) == 0:
             return np.zeros(0, np.float32)
-        parts = [self._runtime(chips[i : i + 64])[0].numpy() for i in range(0, len(chips), 64)]
+        parts = [self.runtime(chips[i : i + 64])[0].numpy() for i in range(0, len(chips), 64)]
         raw = 1 / (1 + np.exp(-np.clip(np.concatenate(parts), -15, 15)))
         return calibrated(self.card, raw.astype(np.float32))
 

@@ -16,6 +16,7 @@ from detection import infer
 from detection.arrays import Floats, floats
 from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector, rectify
 from detection.metrics import iou, match
+from detection.tiling import Tiling
 from detection.weightfile import default_path, read_weights, write_weights
 
 
@@ -58,8 +59,8 @@ def test_seams_neither_double_nor_lose(
     left, top = (int(np.clip(v - 320, 0, size - 640)) for v, size in ((x, yard[0].shape[1]), (y, yard[0].shape[0])))
     image = np.ascontiguousarray(yard[0][top : top + 640, left : left + 640])
     whole = []
-    for tile in (1024, 320):
-        monkeypatch.setattr(infer, "TILE", tile)
+    for edge in (1024, 320):
+        monkeypatch.setattr(infer, "WINDOW_TILING", Tiling(edge, 128))
         found = detector.detect(image, floor=0.3)
         whole.append((_array(found), floats([b.confidence for b in found])))
     (one, one_score), (many, many_score) = whole

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.infer import OVERLAP, PanelSegmenter
+from detection.infer import PanelSegmenter
 from detection.models.panels import PanelNet
 from detection.runtime import Runtime, TorchRuntime
 from detection.runtime_openvino import INSTALLED, OpenVinoRuntime, fastest_runtime
-from detection.tiling import even_tiles
+from detection.tiling import GRAIN, Tiling, tiles
 from detection.weightfile import default_path, read_weights
 
 
@@ -62,12 +62,21 @@ def test_without_a_cache_torch_is_taken() -> None:
     assert fastest_runtime(PanelNet(), "0" * 64, None).name.startswith("torch")
 
 
-@given(st.integers(1, 5000), st.integers(1, 3000))
-def test_even_tiles_own_every_pixel_once_and_are_no_larger_than_needed(height: int, width: int) -> None:
-    tiles = even_tiles(height, width, 1024, OVERLAP, 32)
-    for spans, length in (({t.rows for t in tiles}, height), ({t.columns for t in tiles}, width)):
+_SHAPES = st.sampled_from([(1024, 128), (512, 96), (320, 64)])
+
+
+@given(st.integers(1, 5000), st.integers(1, 3000), _SHAPES, st.integers(0, 4000))
+def test_tiles_own_every_pixel_once_and_are_no_larger_than_needed(
+    height: int, width: int, shape: tuple[int, int], shift: int
+) -> None:
+    edge, overlap = shape
+    cuts = tiles(height, width, Tiling(edge, overlap, (shift, shift // 2)))
+    for spans, length in (({t.rows for t in cuts}, height), ({t.columns for t in cuts}, width)):
         ordered = sorted(spans, key=lambda span: span.start)
         assert ordered[0].own_start == 0 and ordered[-1].own_stop == length
-        assert all(a.own_stop == b.own_start and a.stop - b.start >= OVERLAP for a, b in pairwise(ordered))
-        read = sum(span.stop - span.start for span in ordered)
-        assert read <= length + (len(ordered) - 1) * OVERLAP + 32 * len(ordered)
+        assert all(a.own_stop == b.own_start and a.stop - b.start >= overlap for a, b in pairwise(ordered))
+        assert all(span.start % GRAIN == 0 for span in ordered) and ordered[-1].stop - length < GRAIN
+        assert len({span.stop - span.start for span in ordered}) == 1
+        if shift < GRAIN:
+            read = sum(span.stop - span.start for span in ordered)
+            assert read <= length + (len(ordered) - 1) * overlap + GRAIN * len(ordered)
