@@ -18,7 +18,7 @@ from iot.routes_evaluate import evaluate_tracks, read_journeys
 def straight(n: int = 60, step_m: float = 200.0, noise_m: float = 0.0, seed: int = 0) -> Track:
     rng = np.random.default_rng(seed)
     xy = np.column_stack([np.arange(n) * step_m, np.zeros(n)]) + rng.normal(0, noise_m, (n, 2))
-    return Track(np.arange(n) * 20.0, xy.astype(np.float64))
+    return Track(np.arange(n, dtype=np.float64) * 20.0, xy)
 
 
 def test_one_wild_position_is_a_jump_and_no_deviation() -> None:
