@@ -1,8 +1,8 @@
 """The fastest CPU engine that is installed: OpenVINO where it is, else torch.
 
-OpenVINO runs these networks in about an eighth of torch's processor time (measured on two cores with AVX-512 bfloat16: 111
-against 973 ms per megapixel for the vehicle network). Its model is derived from the weights file once and kept in a cache
-folder under the hash of that file, so weights and derived model cannot come apart.
+Its model is derived from the weights file, once, and kept in a cache folder. It carries the hash of its source and is
+refused for other weights, so weights and derived model cannot come apart. Which number format is taken and why:
+docs/decisions/0141-runtime-and-scan.md.
 """
 
 from __future__ import annotations
@@ -12,68 +12,97 @@ import importlib.util
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from collateral.errors import IntegrityError, InvalidInputError
 from detection.runtime import Runtime, TorchRuntime
 
+Precision = Literal["bf16", "f32", "int8"]
 _EXAMPLE_PX = 64
-_FORMAT = "1"
+_FORMAT = "2"
 """Counted up when the derivation changes, so that older derived models are not taken."""
+_SOURCE = ["collateral", "source_sha256"]
+"""Where a derived model says which weights it was made from."""
 
 INSTALLED = importlib.util.find_spec("openvino") is not None
 """Whether the package `openvino` is there (extra `openvino`)."""
 
 
 class OpenVinoRuntime:
-    """A network run by OpenVINO on the CPU, bfloat16 where the processor computes in it."""
+    """A network run by OpenVINO on the CPU."""
 
-    def __init__(self, module: nn.Module, sha256: str, cache: Path, threads: int = 0) -> None:
-        """Takes the derived model of weights `sha256` from `cache`, or derives and stores it there.
+    def __init__(self, model: Path, sha256: str, threads: int = 0, precision: Precision | None = None) -> None:
+        """Compiles a derived model.
 
         Args:
-            module: the network with its weights.
-            sha256: of the weights file.
-            cache: folder of derived models.
+            model: .xml file with its .bin beside it.
+            sha256: of the weights it must have been derived from.
             threads: 0 for the number of cores.
+            precision: in which numbers it computes; None leaves that to the engine, which takes bfloat16 where the
+                processor has instructions for it and float32 elsewhere.
+
+        Raises:
+            IntegrityError: the model was made from other weights, or does not say from which.
         """
         openvino = importlib.import_module("openvino")
-        self._core: Any = openvino.Core()
-        path = cache / f"{sha256[:16]}-{_FORMAT}-{openvino.__version__.split('-')[0]}.xml"
-        if not path.with_suffix(".bin").is_file() or not path.is_file():
-            _derive(openvino, module, path)
+        network = openvino.Core().read_model(model)
+        _require_source(network, sha256, model)
         options: dict[str, object] = {
-            # One picture at a time, as fast as it goes: the scan hands over one after the other.
+            # One picture at a time, as fast as it goes: two at a time are no faster here and need twice the memory.
             "PERFORMANCE_HINT": "LATENCY",
             # Threads pinned to cores starve on a machine that does other work too.
             "ENABLE_CPU_PINNING": False,
         }
         if threads > 0:
             options["INFERENCE_NUM_THREADS"] = threads
-        compiled = self._core.compile_model(self._core.read_model(path), "CPU", options)
+        if precision in ("bf16", "f32"):
+            options["INFERENCE_PRECISION_HINT"] = precision
+        compiled = openvino.Core().compile_model(_takes_pictures(openvino, network), "CPU", options)
         self._request: Any = compiled.create_infer_request()
-        precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
-        self.name = f"OpenVINO {openvino.__version__.split('-')[0]} {precision}"
+        numbers = "int8" if precision == "int8" else str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        self.name = f"OpenVINO {_version(openvino)} {numbers}"
 
     def __call__(self, pictures: NDArray[np.uint8]) -> tuple[Tensor, ...]:
-        batch = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32)
-        found = self._request.infer({0: batch})
-        return tuple(torch.from_numpy(np.array(value, np.float32)) for value in found.values())
+        found = self._request.infer({0: np.ascontiguousarray(pictures)}, share_inputs=True)
+        return tuple(torch.from_numpy(np.asarray(value, np.float32)) for value in found.values())
 
 
 def fastest_runtime(module: nn.Module, sha256: str, cache: Path | None) -> Runtime:
-    """OpenVINO when it is installed and a cache folder is given, else torch."""
-    if cache is None or not INSTALLED:
+    """OpenVINO when it is installed and a cache folder is given, else torch.
+
+    An int8 model of these weights in the cache is taken when there is one: `collateral models export` leaves one there only
+    when it costs next to nothing in accuracy. Torch where there is a GPU.
+    """
+    if cache is None or not INSTALLED or torch.cuda.is_available():
         return TorchRuntime(module)
-    return OpenVinoRuntime(module, sha256, cache, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    small = model_path(cache, sha256, "int8")
+    if small.is_file():
+        return OpenVinoRuntime(small, sha256, threads, "int8")
+    path = model_path(cache, sha256)
+    if not path.is_file():
+        save_model(derive(module), path, sha256)
+    return OpenVinoRuntime(path, sha256, threads)
 
 
-def _derive(openvino: Any, module: nn.Module, path: Path) -> None:
-    """Traces the network and stores it; the package's own converter is not used because it reports home."""
+def model_path(folder: Path, sha256: str, precision: Precision | None = None) -> Path:
+    """Where the model derived from these weights lies; one file serves both floating formats."""
+    openvino = importlib.import_module("openvino")
+    kind = "int8" if precision == "int8" else "float"
+    return folder / f"{sha256[:16]}-{_FORMAT}-{_version(openvino)}-{kind}.xml"
+
+
+def derive(module: nn.Module) -> Any:
+    """Traces the network into an `openvino.Model`: N x 3 x H x W float, sizes free.
+
+    The package's own converter is not used because it reports home.
+    """
+    openvino = importlib.import_module("openvino")
     frontend = importlib.import_module("openvino.frontend")
     decoder = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
     with warnings.catch_warnings():
@@ -83,11 +112,45 @@ def _derive(openvino: Any, module: nn.Module, path: Path) -> None:
         traced = decoder.TorchScriptPythonDecoder(module.eval().float(), example_input=example)
         engine = frontend.FrontEndManager().load_by_framework("pytorch")
         model = engine.convert(engine.load(traced))
-    # Sizes stay free, three channels are known.
     model.reshape({model.inputs[0]: openvino.PartialShape([-1, 3, -1, -1])})
+    return model
+
+
+def save_model(model: Any, path: Path, sha256: str) -> None:
+    """Stores a derived model (.xml and .bin) with the hash of the weights it was made from, whole or not at all."""
+    openvino = importlib.import_module("openvino")
+    model.set_rt_info(sha256, _SOURCE)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         partial = Path(folder) / path.name
         openvino.save_model(model, partial, compress_to_fp16=True)
         partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
         partial.replace(path)  # last: what is looked for is there only when all is
+
+
+def _require_source(model: Any, sha256: str, path: Path) -> None:
+    told = str(model.get_rt_info(_SOURCE).value) if model.has_rt_info(_SOURCE) else "nothing"
+    if told != sha256:
+        raise IntegrityError(
+            f"{path} says it was made from weights {told[:16]}, wanted is a model of {sha256[:16]}: delete it; it is made "
+            "anew from the weights when it is needed."
+        )
+
+
+def _takes_pictures(openvino: Any, model: Any) -> Any:
+    """The same model for N x H x W x 3 uint8: conversion and layout become part of the graph, which is far faster."""
+    preprocess = importlib.import_module("openvino.preprocess")
+    steps = preprocess.PrePostProcessor(model)
+    steps.input(0).tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    steps.input(0).model().set_layout(openvino.Layout("NCHW"))
+    return steps.build()
+
+
+def _version(openvino: Any) -> str:
+    return str(openvino.__version__.split("-")[0])
+
+
+def require_openvino() -> None:
+    """Raises `InvalidInputError` with the remedy where OpenVINO is missing."""
+    if not INSTALLED:
+        raise InvalidInputError("OpenVINO is not installed: pip install 'collateral-watch[openvino]'.")

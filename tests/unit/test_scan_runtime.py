@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collateral.errors import IntegrityError
 from detection.infer import PanelSegmenter
 from detection.models.panels import PanelNet
 from detection.runtime import Runtime, TorchRuntime
-from detection.runtime_openvino import INSTALLED, OpenVinoRuntime, fastest_runtime
+from detection.runtime_openvino import INSTALLED, OpenVinoRuntime, derive, fastest_runtime, model_path, save_model
 from detection.tiling import GRAIN, Tiling, tiles
 from detection.weightfile import default_path, read_weights
 
@@ -32,7 +33,9 @@ def engine(request: pytest.FixtureRequest, cache: Path) -> Runtime:
         return TorchRuntime(module)
     if not INSTALLED:
         pytest.skip("openvino is not installed")
-    return OpenVinoRuntime(module, card.sha256, cache)
+    path = model_path(cache, card.sha256)
+    save_model(derive(module), path, card.sha256)
+    return OpenVinoRuntime(path, card.sha256)
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 64), (2, 96, 160)])
@@ -51,11 +54,23 @@ def test_every_engine_answers_as_torch_float32(engine: Runtime, shape: tuple[int
 @pytest.mark.skipif(not INSTALLED, reason="openvino is not installed")
 def test_the_derived_model_is_made_once_and_carries_the_hash(cache: Path) -> None:
     segmenter = PanelSegmenter.load(cache=cache)
-    files = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
     assert segmenter.runtime_name.startswith("OpenVINO")
+    files = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
     assert all(path.name.startswith(segmenter.model_sha256[:16]) for path in files) and len(files) == 2
-    PanelSegmenter.load(cache=cache)
+    assert PanelSegmenter.load(cache=cache).runtime_name == segmenter.runtime_name
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == files
+
+
+@pytest.mark.skipif(not INSTALLED, reason="openvino is not installed")
+def test_a_model_of_other_weights_is_refused(cache: Path) -> None:
+    _, card = read_weights(default_path("panels"), "panels")
+    path = model_path(cache, card.sha256)
+    save_model(derive(PanelNet()), path, "f" * 64)
+    with pytest.raises(IntegrityError, match="delete it"):
+        OpenVinoRuntime(path, card.sha256)
+    with pytest.raises(IntegrityError, match="made from weights ffffffffffffffff"):
+        _ = PanelSegmenter.load(cache=cache).runtime
+    path.unlink()
 
 
 def test_without_a_cache_torch_is_taken() -> None:
