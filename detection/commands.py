@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from detection.gallery import Gallery
 from detection.model_commands import MODEL_COMMANDS
 from detection.recipes import RECIPES, Job, train_named
 from detection.reliability import write_reliability
+from detection.train_config import TrainConfig, checked_schedule, read_train_config
 from detection.weightfile import default_path, read_card, shipped, write_card
 
 SUBFOLDERS = {"vehicles": "vehicles", "solar-chips": "solar_chips", "panels": "panels", "slots": "slot_occupancy"}
@@ -101,28 +103,39 @@ def _keep(weights: Path, key: str, figures: Mapping[str, object]) -> None:
 def _configure_train(parser: argparse.ArgumentParser) -> None:
     names = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
     parser.add_argument("name", help=names)
-    parser.add_argument("--data", help="folder of labelled data; default: COLLATERAL_DATA")
-    parser.add_argument("--rendered", help="folder of rendered scenes in the labelled formats")
-    parser.add_argument("--out", help="weights file to write; default: the shipped one")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML with data, rendered, out, start and [schedule]; "
+                        "words given here go before it (docs: detection/train_config.py)")  # fmt: skip
+    parser.add_argument("--data", type=Path, help="folder of labelled data; default: COLLATERAL_DATA")
+    parser.add_argument("--rendered", type=Path, help="folder of rendered scenes in the labelled formats")
+    parser.add_argument("--out", type=Path, help="weights file to write; default: the shipped one")
+    parser.add_argument("--start", type=Path, help="weights to begin with instead of the recipe's own")
     parser.add_argument("--steps", type=int, help="instead of the recipe's number of steps")
     parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
 
 
 def _train(args: argparse.Namespace, settings: Settings) -> Outcome:
     _threads(settings)
-    data = Path(args.data) if args.data else settings.data
+    file = read_train_config(args.config) if args.config is not None else TrainConfig()
+    given = {key: value for key in ("steps", "seed") if (value := getattr(args, key)) is not None}
+    data = args.data or file.data or settings.data
     if data is None:
         raise InvalidInputError("No labelled data: name its folder with --data DIR or set COLLATERAL_DATA.")
     job = Job(
         data=data,
-        rendered=Path(args.rendered) if args.rendered else None,
+        rendered=args.rendered or file.rendered,
         work=settings.runtime / "train",
-        out=Path(args.out) if args.out else None,
-        steps=args.steps,
-        seed=args.seed,
+        out=args.out or file.out,
+        schedule={**file.schedule, **checked_schedule(given, "the command line")},
+        start=args.start or file.start,
     )
+    started = time.monotonic()
     card = train_named(args.name, job)
-    return Outcome({"name": card.name, "model_sha256": card.sha256, "threshold": card.threshold})
+    return Outcome({
+        "name": card.name, "model_sha256": card.sha256, "threshold": card.threshold,
+        "weights": str(job.out or default_path(args.name)), "seconds": round(time.monotonic() - started, 1),
+        "config": dict(card.config), "held_out": card.held_out, "data_digest": dict(card.data_digest),
+        "versions": dict(card.versions),
+    })  # fmt: skip
 
 
 def _vehicles(
@@ -143,7 +156,7 @@ def _configure_scenes(parser: argparse.ArgumentParser) -> None:
 COMMANDS: dict[str, Command] = {
     "train": Command(
         summary="train a detector, calibrate it on held-out groups, write weights and card",
-        example="collateral train vehicles-real --data DATA",
+        example="collateral train vehicles-real --data DATA --config short.toml --json",
         run=_train,
         configure=_configure_train,
     ),
