@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collateral.domain import Observation, SiteKind
+from detection.counting import HEAVY, row_at, rows_of
 from detection.evidence import write_evidence
 from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector, rectify
 from detection.locate import Located, locate_boxes, locate_mask, polygon_pixels
-from detection.observe import Estimate, estimate_area, estimate_count, estimate_share, estimate_state, observation
+from detection.observe import estimate_area, estimate_count, estimate_share, estimate_state, observation
 from detection.weightfile import Card
 from imagery.scan import SiteWindow, WindowReading
 from imagery.target import SiteTarget, mask_inside
@@ -32,6 +33,7 @@ class VehicleConsumer:
     def __init__(self, detector: VehicleDetector, evidence: Path) -> None:
         self._detector = detector
         self._evidence = evidence
+        self._rows = {"vehicle_count": rows_of(detector.card), "heavy_vehicle_count": rows_of(detector.card, HEAVY)}
         self._recall = measured(detector.card, "recall_iou30", _DEFAULT_RECALL)
         self.name = "vehicles"
         self.model_sha256 = detector.model_sha256
@@ -43,20 +45,30 @@ class VehicleConsumer:
 
     def consume(self, window: SiteWindow) -> WindowReading:
         """vehicle_count and heavy_vehicle_count."""
-        boxes = self._detector.detect(window.pixels.rgb)
+        boxes = self._detector.detect(window.pixels.rgb, gsd_m=window.scene.record.gsd_m)
         found = locate_boxes(boxes, window.pixels.grid, window.target.polygon)
         heavy = [item for item in found if item.label == "heavy"]
         method = method_of(self._detector.name, self.model_sha256)
         files = write_evidence(self._evidence, window, method, found)
-        evidence = {**_evidence(window), **files.as_dict(), "recall": self._recall}
+        evidence = {**_evidence(window), **files.as_dict()}
         observations = tuple(
-            observation(window, quantity, method, self._estimate(items, window), {**evidence, "found": len(items)})
+            self._counted(quantity, items, window, method, evidence)
             for quantity, items in (("vehicle_count", found), ("heavy_vehicle_count", heavy))
         )
         return WindowReading(observations, {"vehicles": len(found), "heavy": len(heavy), **files.as_dict()})
 
-    def _estimate(self, items: Sequence[Located], window: SiteWindow) -> Estimate:
-        return estimate_count([item.confidence for item in items], self._recall, window.hidden_share)
+    def _counted(
+        self, quantity: str, items: Sequence[Located], window: SiteWindow, method: str, evidence: Mapping[str, object]
+    ) -> Observation:
+        """The number corrected for misses; the raw number and what it was corrected with stay in the evidence."""
+        rows = self._rows[quantity]
+        row = row_at(rows, window.scene.record.gsd_m) if rows else None
+        estimate = estimate_count([item.confidence for item in items], row or self._recall, window.hidden_share)
+        basis = {"recall": self._recall} if row is None else {
+            "recall": round(row.recall, 4), "ratio": round(row.ratio, 4), "place_spread": round(row.place_spread, 4),
+            "measured_gsd_m": [rows[0].gsd_m, rows[-1].gsd_m],
+        }  # fmt: skip
+        return observation(window, quantity, method, estimate, {**evidence, "found": len(items), **basis})
 
 
 class SlotConsumer:
@@ -65,7 +77,9 @@ class SlotConsumer:
     def __init__(self, classifier: SlotClassifier, evidence: Path) -> None:
         self._classifier = classifier
         self._evidence = evidence
-        self._error = 1 - measured(classifier.card, "accuracy", 1 - _DEFAULT_SLOT_ERROR)
+        self._error = _stated(classifier.card, "held_out_error") or (
+            1 - measured(classifier.card, "accuracy", 1 - _DEFAULT_SLOT_ERROR)
+        )
         self.name = "slots"
         self.model_sha256 = classifier.model_sha256
         self.gsd_m = classifier.gsd_m
@@ -126,7 +140,9 @@ class PanelConsumer:
     def __init__(self, segmenter: PanelSegmenter, evidence: Path) -> None:
         self._segmenter = segmenter
         self._evidence = evidence
-        self._error = abs(measured(segmenter.card, "area_error", _DEFAULT_AREA_ERROR))
+        self._error = _stated(segmenter.card, "area_spread") or abs(
+            measured(segmenter.card, "area_error", _DEFAULT_AREA_ERROR)
+        )
         self.name = "panels"
         self.model_sha256 = segmenter.model_sha256
         self.gsd_m = segmenter.gsd_m
@@ -155,6 +171,12 @@ class PanelConsumer:
 def method_of(name: str, model_sha256: str) -> str:
     """Name and version of a method: other weights, other method."""
     return f"{name}@{model_sha256[:12]}"
+
+
+def _stated(card: Card, key: str) -> float:
+    """An error on held-out data that the card's config states; 0 on older cards."""
+    value = card.config.get(key)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def measured(card: Card, key: str, otherwise: float) -> float:
