@@ -84,8 +84,12 @@ class RasterFacts:
     tags: Mapping[str, str]
 
 
-def inspect(path: Path) -> RasterFacts:
+def inspect(path: Path, driver: str = DRIVER) -> RasterFacts:
     """Checks one file without decoding more than a thumbnail of it.
+
+    Args:
+        path: the file.
+        driver: GDAL's name of the only format that is accepted.
 
     Raises:
         RasterRejectedError: with one of `Reason` and a sentence for the operator.
@@ -97,7 +101,7 @@ def inspect(path: Path) -> RasterFacts:
         raise RasterRejectedError(path, Reason.EMPTY_FILE, "the file has 0 bytes; copy it again.")
     sha256 = file_sha256(path)
     try:
-        with gdal_environment(), rasterio.open(path, driver=DRIVER) as dataset:
+        with gdal_environment(), rasterio.open(path, driver=driver) as dataset:
             _check_header(path, dataset, sha256)
             _check_blocks(path, dataset, length, sha256)
             gsd_m = _ground_sampling_distance(path, dataset, sha256)

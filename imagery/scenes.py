@@ -36,16 +36,20 @@ def open_scene(path: Path) -> SceneFile:
     Raises:
         RasterRejectedError: the file cannot become a scene.
     """
-    facts = inspect(path)
+    return scene_of(inspect(path))
+
+
+def scene_of(facts: RasterFacts) -> SceneFile:
+    """The same of a file that was inspected already."""
     acquired_at = _acquired_at(facts)
     record = SceneRecord(
         scene_id=facts.sha256[:16],
-        path=str(path),
+        path=str(facts.path),
         source=facts.tags.get("SOURCE", "file"),
         acquired_at=acquired_at,
         gsd_m=facts.gsd_m,
         epsg=facts.epsg,
-        footprint=_footprint(facts),
+        footprint=footprint_of(facts),
         sha256=facts.sha256,
         bytes=facts.bytes,
     )
@@ -77,7 +81,7 @@ def _iso_time(tags: Mapping[str, str], name: str) -> datetime | None:
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _footprint(facts: RasterFacts) -> Polygon:
+def footprint_of(facts: RasterFacts) -> Polygon:
     """Outline in longitude and latitude; edges carry points between the corners because they bend."""
     steps = np.linspace(0.0, 1.0, _EDGE_POINTS)[:-1]
     top, right = [(s, 0.0) for s in steps], [(1.0, s) for s in steps]
