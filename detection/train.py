@@ -46,6 +46,8 @@ class Schedule:
     """How long and how hard."""
 
     steps: int
+    horizon: int = 0
+    """Steps over which the rate falls to nearly nothing; 0: all of them. More than `steps` where another part follows."""
     batch: int = 12
     rate: float = 1.5e-3
     """Peak learning rate of the heads."""
@@ -116,7 +118,7 @@ def _groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
 
 def _curve(step: int, schedule: Schedule) -> float:
     warm = min(1.0, (step + 1) / schedule.warmup)
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / schedule.steps))))
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / (schedule.horizon or schedule.steps)))))
 
 
 def _blend(average: dict[str, Tensor], model: nn.Module, keep: float) -> None:
