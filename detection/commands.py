@@ -109,6 +109,8 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rendered", type=Path, help="folder of rendered scenes in the labelled formats")
     parser.add_argument("--out", type=Path, help="weights file to write; default: the shipped one")
     parser.add_argument("--start", type=Path, help="weights to begin with instead of the recipe's own")
+    parser.add_argument("--calibrate-only", action="store_true",
+                        help="keep the weights that are there: threshold, calibration and counting anew")  # fmt: skip
     parser.add_argument("--steps", type=int, help="instead of the recipe's number of steps")
     parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
 
@@ -127,6 +129,7 @@ def _train(args: argparse.Namespace, settings: Settings) -> Outcome:
         out=args.out or file.out,
         schedule={**file.schedule, **checked_schedule(given, "the command line")},
         start=args.start or file.start,
+        calibrate_only=args.calibrate_only,
     )
     started = time.monotonic()
     card = train_named(args.name, job)

@@ -21,6 +21,8 @@ from detection.presence import raw_presence
 from detection.weightfile import Card, write_weights
 
 _PLAIN = (1.0, 0.0)
+CALIBRATION_KEYS = ("presence_calibration", "presence_threshold", "area_spread", "held_out_error")
+"""What finishing adds to a card's config."""
 COARSER_M = (0.15, 0.3)
 """Held-out pictures are also measured as if a camera of these distances had taken them."""
 _COARSER = 1.3

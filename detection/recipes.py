@@ -13,8 +13,8 @@ from torch import Tensor
 from collateral.errors import InvalidInputError, UsageError
 from detection import panel_recipe, slot_recipe, vehicle_recipe
 from detection.dataset import LabelledImage
-from detection.finish import Provenance, finish_panels, finish_slots, finish_vehicles
-from detection.train import Schedule, train, training_device
+from detection.finish import CALIBRATION_KEYS, Provenance, finish_panels, finish_slots, finish_vehicles
+from detection.train import Schedule, Task, train, training_device
 from detection.train_config import folder_digest, versions
 from detection.vehicle_recipe import HELD_OUT, OWN_LABELS, YARDS, Pool, VehicleTask, held_out, mixed_pools, real_pools
 from detection.weightfile import Card, default_path, read_card, read_weights, write_card
@@ -44,6 +44,8 @@ class Job:
     """Replaces values of the recipe's schedule."""
     start: Path | None = None
     """Weights to begin with instead of the recipe's own."""
+    calibrate_only: bool = False
+    """Keep the weights that are there; threshold, calibration and counting anew."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,12 @@ def train_named(name: str, job: Job) -> Card:
     """
     if name not in RECIPES:
         raise UsageError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.")
-    recipe = RECIPES[name]
+    recipe, path = RECIPES[name], job.out or default_path(name)
+    old = read_card(path) if job.calibrate_only else None
     card = recipe(name, job)
+    if old is not None:
+        write_card(path, done := _recalibrated(old, card))
+        return done
     asked = {**job.schedule, **({"start": job.start.name} if job.start else {})}
     done = replace(
         card,
@@ -77,7 +83,7 @@ def train_named(name: str, job: Job) -> Card:
         versions=versions(),
         data_digest=_digests(recipe, job),
     )
-    write_card(job.out or default_path(name), done)
+    write_card(path, done)
     return done
 
 
@@ -86,6 +92,25 @@ def _digests(recipe: Recipe, job: Job) -> dict[str, object]:
     if job.rendered is not None:
         folders["rendered"] = job.rendered
     return {name: folder_digest(folder) for name, folder in folders.items() if folder.is_dir()}
+
+
+def _taught(
+    job: Job, name: str, task: Task, schedule: Schedule, checkpoint: Path, start: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Trains; or reads the weights that are there, when the job only calibrates."""
+    if job.calibrate_only:
+        path = job.out or default_path(name)
+        return read_weights(path, read_card(path).network)[0]
+    return train(task, schedule, checkpoint, start)
+
+
+def _recalibrated(old: Card, new: Card) -> Card:
+    """What training said stays; figures measured with the old threshold go."""
+    found = {key: new.config[key] for key in CALIBRATION_KEYS if key in new.config}
+    return replace(
+        new, seed=old.seed, config={**old.config, **found}, training_data=old.training_data,
+        known_failures=old.known_failures, versions=old.versions, data_digest=old.data_digest,
+    )  # fmt: skip
 
 
 def _start(job: Job, network: str) -> dict[str, Tensor] | None:
@@ -103,7 +128,7 @@ def _checkpoint(name: str, schedule: Schedule, job: Job) -> Path:
 
 def _vehicles_real(name: str, schedule: Schedule, job: Job) -> Card:
     task = VehicleTask(real_pools(job.data))
-    state = train(task, schedule, _checkpoint(name, schedule, job), _start(job, "vehicles"))
+    state = _taught(job, name, task, schedule, _checkpoint(name, schedule, job), _start(job, "vehicles"))
     return _finish_vehicles(name, schedule, job, state, task.pools, None)
 
 
@@ -113,11 +138,11 @@ def _vehicles(name: str, schedule: Schedule, job: Job) -> Card:
     start, real = read_weights(job.start or default_path("vehicles-real"), "vehicles")
     rendered = job.rendered / "vehicles"
     first = VehicleTask(mixed_pools(job.data, rendered, own_labels=False))
-    state = train(first, schedule, _checkpoint(name, schedule, job), start)
+    state = _taught(job, name, first, schedule, _checkpoint(name, schedule, job), start)
     task = VehicleTask(mixed_pools(job.data, rendered, own_labels=True))
     steps = round(schedule.steps * _VEHICLES_SECOND)
     second = replace(schedule, steps=steps, rate=schedule.rate * 0.6, seed=schedule.seed + 1)
-    state = train(task, second, _checkpoint(f"{name}-second", second, job), state)
+    state = _taught(job, name, task, second, _checkpoint(f"{name}-second", second, job), state)
     more = {
         "start": f"{real.name} {real.sha256}",
         "second part": f"{second.steps} steps at rate {second.rate:.1e} with our own labels of land-use pictures",
@@ -169,12 +194,12 @@ def _row(title: str, licence: str, images: Sequence[LabelledImage]) -> dict[str,
 def _panels(name: str, schedule: Schedule, job: Job) -> Card:
     """Chips and drawn panels first; then, where rendered scenes with masks are given, a shorter second part with them."""
     task, held_out = panel_recipe.prepare(job.data)
-    state = train(task, schedule, _checkpoint(name, schedule, job), _start(job, "panels"))
+    state = _taught(job, name, task, schedule, _checkpoint(name, schedule, job), _start(job, "panels"))
     config: dict[str, object] = {**asdict(schedule), "crop": panel_recipe.CROP}
     if job.rendered is not None:
         task, held_out = panel_recipe.prepare(job.data, job.rendered / "panels")
         second = replace(schedule, steps=_PANELS_SECOND_STEPS, rate=schedule.rate / 2, warmup=30)
-        state = train(task, second, _checkpoint(f"{name}-rendered", second, job), state)
+        state = _taught(job, name, task, second, _checkpoint(f"{name}-rendered", second, job), state)
         config["second part"] = f"{second.steps} steps at rate {second.rate} with rendered scenes"
     sources = [
         ("solar chips, image labels", PUBLIC, len(task.chips), task.positives),
@@ -203,7 +228,7 @@ def _panels(name: str, schedule: Schedule, job: Job) -> Card:
 def _slots(name: str, schedule: Schedule, job: Job) -> Card:
     rendered = job.rendered / "slots" if job.rendered is not None else None
     task, held_out = slot_recipe.prepare(job.data, rendered)
-    state = train(task, schedule, _checkpoint(name, schedule, job), _start(job, "slots"))
+    state = _taught(job, name, task, schedule, _checkpoint(name, schedule, job), _start(job, "slots"))
     counts = [
         ("slot occupancy (one car park)", "MIT", len(task.real)),
         ("rendered slots", OWN, len(task.rendered)),
