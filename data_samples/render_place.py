@@ -209,7 +209,7 @@ def draw_stock(
     stood: list[GoodsTruth] = []
     for yard in layout.stock_yards:
         wished = state.stock_cover.get(yard.yard_id, 0.0) * yard.polygon.area
-        covered = 0.0
+        covered = outer = 0.0
         for number, place in enumerate(yard.places):
             if covered + 0.5 * place.area > wished:
                 break
@@ -218,10 +218,10 @@ def draw_stock(
             spin = float(rng.normal(0, 0.8))
             block = _draw_on_place(canvas, place, yard.goods, variant, 1.12, spin, sun, direct, rng)
             stood.append(GoodsTruth(f"{yard.yard_id}/{number}", layout.site_id, yard.goods, block))
-            covered += place.area
+            covered, outer = covered + place.area, outer + block.area
         outline = translate(yard.polygon, state.shift.east_m, state.shift.north_m)
         truths.append(StockTruth(
-            yard.yard_id, layout.site_id, covered / yard.polygon.area, covered, outline
+            yard.yard_id, layout.site_id, outer / yard.polygon.area, outer, outline
         ))
     return truths, stood
 

@@ -24,7 +24,7 @@ from data_samples.scene_model import GOODS_KINDS, GoodsKind, MapShift, SceneStat
 KINDS: tuple[SiteKind, ...] = ("factory", "warehouse", "factory", "solar")
 _STILL = 0.35
 """Share of later dates on which nothing has changed."""
-_WORKS = 0.35
+_WORKS = 0.55
 """Chance of roof work, and of construction, on a date with changes."""
 _TOGGLED = 0.25
 """Share of yard bays filled or emptied between two dates."""

@@ -104,7 +104,8 @@ def test_stock_cover_follows_the_wish_in_steps_of_one_place() -> None:
         state = replace(QUIET, stock_cover={yard.yard_id: wished})
         truth = {s.yard_id: s for s in render_image([FACTORY], [state], "a").truth.stock}
         covers.append(truth[yard.yard_id].cover)
-        assert covers[-1] == pytest.approx(wished, abs=0.6 * yard.places[0].area / yard.polygon.area)
+        least = 0.6 * yard.places[0].area / yard.polygon.area + 0.2 * wished  # goods leave a rim of their place free
+        assert covers[-1] == pytest.approx(wished, abs=least)
     assert covers == sorted(covers)
 
 
