@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ import psycopg2
 from numpy.typing import NDArray
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from collateral.db import telemetry
+from collateral.db import arrivals, telemetry
+from collateral.db.arrivals import DeviceUpdate
 from collateral.db.pool import Pool
-from collateral.db.telemetry import Counts, DeviceState, ReadingBatch, from_us
+from collateral.db.telemetry import Counts, ReadingBatch
 from collateral.errors import InvalidInputError
 from collateral.progress import progress
 from collateral.quantities import reading_quantity
@@ -133,8 +134,7 @@ def _load(connection: Connection, path: Path, blocks: list[SeriesBlock]) -> tupl
                 for block, number in zip(clean, ids, strict=True)
             ],
         )
-        held = telemetry.device_states(connection, sorted({block.device_id for block in clean}), lock=True)
-        telemetry.update_device_states(connection, [_not_back(update, held) for update in _states(clean)])
+        arrivals.update_devices(connection, _states(clean))
     return counts, refused
 
 
@@ -168,29 +168,25 @@ def _store(connection: Connection, batch: ReadingBatch) -> Counts:
     return telemetry.merge_readings(connection, batch)
 
 
-def _states(blocks: list[SeriesBlock]) -> list[DeviceState]:
+def _states(blocks: list[SeriesBlock]) -> DeviceUpdate:
     """Each device as of its newest reading; the number is that of its newest numbered one: numbering may have restarted."""
-    newest: dict[str, DeviceState] = {}
+    newest: dict[str, tuple[int, int, int]] = {}
     numbered: dict[str, tuple[int, int]] = {}
     for block in blocks:
-        device, at, received = block.device_id, from_us(int(block.time_us.max())), from_us(int(block.received_us.max()))
+        device = block.device_id
         with_number = np.flatnonzero(block.sequence != telemetry.NO_SEQUENCE)
         if len(with_number):
             last = with_number[np.lexsort((block.sequence[with_number], block.time_us[with_number]))[-1]]
             mine = (int(block.time_us[last]), int(block.sequence[last]))
             numbered[device] = max(mine, numbered.get(device, mine))
-        held = newest.get(device, DeviceState(device, at, received, None, True, 0))
-        assert held.last_time is not None and held.last_received_at is not None
-        newest[device] = DeviceState(
-            device, max(held.last_time, at), max(held.last_received_at, received),
-            numbered[device][1] if device in numbered else None, True, max(held.messages, len(block.time_us)),
-        )  # fmt: skip
-    return list(newest.values())
-
-
-def _not_back(update: DeviceState, held: Mapping[str, DeviceState]) -> DeviceState:
-    """`update` without number and presence where the device was heard later, or as late, by other ways: those stay."""
-    state = held.get(update.device_id)
-    if state is None or state.last_time is None or update.last_time is None or update.last_time > state.last_time:
-        return update
-    return replace(update, last_sequence=None, online=None)
+        held = newest.get(device, (0, 0, 0))
+        here = (int(block.time_us.max()), int(block.received_us.max()), len(block.time_us))
+        newest[device] = (max(held[0], here[0]), max(held[1], here[1]), max(held[2], here[2]))
+    names = sorted(newest)
+    rows = [newest[name] for name in names]
+    numbers = [numbered.get(name) for name in names]
+    times = [row[0] for row in rows]
+    return DeviceUpdate(
+        names, times, [row[1] for row in rows], [number[1] if number else None for number in numbers],
+        [number[0] if number else None for number in numbers], [True] * len(names), times, [row[2] for row in rows],
+    )  # fmt: skip

@@ -28,14 +28,16 @@ import paho.mqtt.client as paho
 from collateral.db.telemetry import Counts
 from collateral.errors import ServiceError
 from iot.backoff import Backoff
-from iot.mqtt import leave, make_client
-from iot.sorting import RawMessage
+from iot.intake import Block, Intake
+from iot.mqtt import leave, make_client_of
 from iot.topics import subscriptions
 from iot.writer import Answer, WriterPlan, run_writer
 
 _LOG = logging.getLogger("iot.ingest")
 TICK_S = 0.5
 REPORT_S = 60.0
+SHARED_PATIENCE_S = 30.0
+"""Missing numbers may be with another member of the group for this long."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +73,38 @@ class IngestStats:
     slowest_batch_s: float = 0.0
 
 
+@dataclass
+class _Load:
+    """How much is held somewhere."""
+
+    messages: int = 0
+    size: int = 0
+    """Bytes."""
+
+    def add(self, block: Block) -> None:
+        self.messages += len(block)
+        self.size += len(block.data)
+
+    def subtract(self, other: _Load) -> None:
+        self.messages -= other.messages
+        self.size -= other.size
+
+
 class Ingest:
     """One ingest service; `run` returns after `stop`."""
 
     def __init__(self, plan: IngestPlan) -> None:
         self.stats = IngestStats()
         self._plan = plan
-        self._client = make_client(plan.mqtt_url, plan.client_id, clean_session=False, manual_ack=True)
+        self._client = make_client_of(Intake, plan.mqtt_url, plan.client_id, clean_session=False, manual_ack=True)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: _LOG.info("subscribed")
-        self._client.on_message = self._on_message
-        self._pending: deque[tuple[RawMessage, int, int]] = deque()
-        self._pending_bytes = 0
+        self._pending: deque[tuple[Block, bytes]] = deque()
+        self._pending_load = _Load()
         self._oldest = 0.0
-        self._at_writer: list[tuple[int, int]] | None = None
-        self._at_writer_bytes = 0
+        self._owed: list[bytes] | None = None
+        """Acknowledgements of the batch at the writer; None while the writer is free."""
+        self._at_writer = _Load()
         self._stopping = False
         self._connected = False
         self._backoff = Backoff()
@@ -141,27 +160,32 @@ class Ingest:
         self._send(pipe)
 
     def _read(self) -> None:
-        """Reads packets as long as each brings a message, a few hundred at most, so that the pipe has its turn."""
-        for _ in range(500):
-            before = self.stats.received
-            if self._client.loop_read() != paho.MQTT_ERR_SUCCESS or self.stats.received == before:
-                return
-            if not self._has_room():
+        """Reads what is there, a few blocks at most, so that the pipe has its turn."""
+        for _ in range(8):
+            self._client.loop_read()
+            now = time.monotonic()
+            for block, owed in self._client.take():
+                if not self._pending:
+                    self._oldest = now
+                self._pending.append((block, owed))
+                self._pending_load.add(block)
+                self.stats.received += len(block)
+            if not self._client.more or not self._has_room():
                 return
 
     def _has_room(self) -> bool:
-        held = len(self._pending) + len(self._at_writer or ())
-        held_bytes = self._pending_bytes + self._at_writer_bytes
+        held = self._pending_load.messages + self._at_writer.messages
+        held_bytes = self._pending_load.size + self._at_writer.size
         return held < self._plan.max_held and held_bytes < self._plan.max_held_bytes
 
     def _drained(self) -> bool:
-        return not self._pending and not self._at_writer
+        return not self._pending and not self._owed
 
     def _wait_s(self, now: float) -> float:
         wait_s = TICK_S
         if self._client.socket() is None:
             wait_s = min(wait_s, max(0.0, self._retry_at - now))
-        if self._pending and self._at_writer is None:
+        if self._pending and self._owed is None:
             wait_s = min(wait_s, max(0.0, self._oldest + self._plan.linger_s - now))
         return wait_s
 
@@ -189,40 +213,29 @@ class Ingest:
         """Forgets what the broker will deliver again. The batch at the writer will be found there as duplicates."""
         self._connected = False
         self._pending.clear()
-        self._pending_bytes = 0
-        if self._at_writer is not None:
-            self._at_writer = []
+        self._pending_load = _Load()
+        if self._owed is not None:
+            self._owed = []
         self._retry_at = time.monotonic() + self._backoff.next_s()
         _LOG.warning("connection to the broker lost")
 
-    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        now = time.time_ns() // 1000
-        payload = bytes(message.payload)
-        topic: bytes = message._topic  # the property decodes and raises on what is not UTF-8
-        if not self._pending:
-            self._oldest = time.monotonic()
-        self._pending.append((RawMessage(topic, payload, now, bool(message.retain)), message.mid, message.qos))
-        self._pending_bytes += len(payload) + len(topic)
-        self.stats.received += 1
-
     def _send(self, pipe: Pipe) -> None:
         """Gives the writer the next batch when it is free and the batch is full or has waited long enough."""
-        if self._at_writer is not None or not self._pending:
+        if self._owed is not None or not self._pending:
             return
         plan = self._plan
         waited = time.monotonic() - self._oldest >= plan.linger_s
-        if not (waited or self._stopping or len(self._pending) >= plan.batch_messages):
+        if not (waited or self._stopping or self._pending_load.messages >= plan.batch_messages):
             return
-        batch: list[RawMessage] = []
-        acks: list[tuple[int, int]] = []
-        size = 0
-        while self._pending and len(batch) < plan.batch_messages and size < plan.batch_bytes:
-            raw, mid, qos = self._pending.popleft()
-            batch.append(raw)
-            acks.append((mid, qos))
-            size += len(raw.payload) + len(raw.topic)
-        self._pending_bytes -= size
-        self._at_writer, self._at_writer_bytes = acks, size
+        batch: list[Block] = []
+        load, owed = _Load(), []
+        while self._pending and load.messages < plan.batch_messages and load.size < plan.batch_bytes:
+            block, answer = self._pending.popleft()
+            batch.append(block)
+            owed.append(answer)
+            load.add(block)
+        self._pending_load.subtract(load)
+        self._owed, self._at_writer = owed, load
         try:
             pipe.send(batch)
         except OSError as error:
@@ -234,15 +247,15 @@ class Ingest:
         except (EOFError, OSError) as error:
             raise _writer_gone() from error
         if not isinstance(answer, Answer):
-            self._at_writer = None  # ready for its first batch
+            self._owed = None  # ready for its first batch
             return
-        for mid, qos in self._at_writer or ():
-            self._client.ack(mid, qos)
-        self.stats.acknowledged += len(self._at_writer or ())
+        owed = b"".join(self._owed or ())
+        self._client.acknowledge(owed)
+        self.stats.acknowledged += len(owed) // 4
         self.stats.batches += 1
         self.stats.counts += answer.counts
         self.stats.slowest_batch_s = max(self.stats.slowest_batch_s, answer.seconds)
-        self._at_writer, self._at_writer_bytes = None, 0
+        self._owed, self._at_writer = None, _Load()
 
     def _leave(self) -> None:
         """Sends what acknowledgements are left and signs off; the session stays with the broker."""
@@ -259,11 +272,13 @@ class Ingest:
         """The writer process; the pipe is closed first at the end, which lets it finish and leave."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        plan = WriterPlan(self._plan.database_url, self._plan.client_id, datetime.now(UTC), self._plan.verbose)
+        ours_is = self._plan
+        patience_s = SHARED_PATIENCE_S if ours_is.share else WriterPlan.patience_s
+        plan = WriterPlan(ours_is.database_url, ours_is.client_id, datetime.now(UTC), ours_is.verbose, patience_s)
         process: BaseProcess = context.Process(target=run_writer, args=(theirs, plan), name="iot-writer", daemon=True)
         process.start()
         theirs.close()
-        self._at_writer = []  # not ready yet
+        self._owed = []  # not ready yet
         try:
             yield ours
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import paho.mqtt.client as paho
@@ -10,6 +11,7 @@ from collateral.errors import InvalidInputError
 from collateral.log import mask_secrets
 
 KEEPALIVE_S = 60
+ClientT = TypeVar("ClientT", bound=paho.Client)
 
 
 def make_client(
@@ -27,10 +29,17 @@ def make_client(
     Raises:
         InvalidInputError: the address cannot be read.
     """
+    return make_client_of(paho.Client, url, client_id, clean_session, manual_ack, window)
+
+
+def make_client_of(
+    kind: type[ClientT], url: str, client_id: str, clean_session: bool, manual_ack: bool = False, window: int = 0
+) -> ClientT:
+    """As `make_client`, of a class of one's own."""
     parts = urlsplit(url)
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
         raise InvalidInputError(f"The broker address {mask_secrets(url)!r} is not of the form mqtt://user:password@host:port.")
-    client = paho.Client(
+    client = kind(
         paho.CallbackAPIVersion.VERSION2,  # type: ignore[attr-defined, unused-ignore]
         client_id=client_id,
         clean_session=clean_session,

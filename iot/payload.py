@@ -96,7 +96,7 @@ class Rejection:
     device_id: str = ""
 
 
-class _RefusedError(Exception):
+class _RefusedError(ValueError):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -265,7 +265,7 @@ def _time_in(value: Any, received_us: int, limits: Limits) -> int:
     if type(value) is int:
         time_us = value * 1000
     elif type(value) is str:
-        time_us = _iso_us(value)
+        time_us = iso_us(value)
     else:
         raise _RefusedError("time", f"time is {_show(value)}; use ISO 8601 with offset or epoch milliseconds")
     if time_us > received_us + limits.future_us:
@@ -275,7 +275,12 @@ def _time_in(value: Any, received_us: int, limits: Limits) -> int:
     return time_us
 
 
-def _iso_us(text: str) -> int:
+def iso_us(text: str) -> int:
+    """ISO 8601 with an offset as microseconds since 1970 UTC.
+
+    Raises:
+        ValueError: it is not.
+    """
     try:
         moment = datetime.fromisoformat(text) if len(text) <= 40 else None
     except ValueError:

@@ -54,6 +54,11 @@ class Registry:
             return Refusal("wrong_site", f"device {message.device_id} belongs to site {entry.site_id}")
         return None
 
+    def at(self, device_id: str, site_id: str) -> DeviceEntry | None:
+        """The device when it was looked up and is registered at that site."""
+        entry = self._entries.get(device_id, (None, 0.0))[0]
+        return entry if entry is not None and entry.site_id == site_id else None
+
     def declares(self, device_id: str, sample: Sample) -> bool:
         """True when the device is registered for the sample's quantity."""
         entry = self._entries[device_id][0]

@@ -10,30 +10,39 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
 
 import numpy as np
 import psycopg2
+from numpy.typing import NDArray
+from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from collateral.db import telemetry
+from collateral.db import arrivals, rollups, telemetry
 from collateral.db.pool import Pool, Role
 from collateral.db.telemetry import Counts, QuarantineRow, ReadingBatch
 from collateral.errors import ServiceError
 from collateral.log import configure_logging
 from iot.backoff import Backoff
+from iot.fastpath import Heard, PlainReader, Points
+from iot.intake import Block, RawMessage
+from iot.presence import NO_TIME, device_update, heard_numbers, joined, trace_messages, traces_of
 from iot.registry import Registry
-from iot.sorting import RawMessage, SortedBatch, follow_devices, sort_batch
+from iot.settle import settle
+from iot.sorting import SortedBatch, sort_batch, status_event
+from iot.topicbook import SeriesKey, TopicBook
 
 DAY_US = 86_400_000_000
 HELD_US = 30_000_000
 """Longest time between arrival and commit that is not told; less than `iot.statements.SETTLE_US`."""
+SETTLE_EVERY_S = 2.0
+"""Between two rounds of settling message numbers."""
 _LOG = logging.getLogger("iot.writer")
-_Point = tuple[str, str, int, float, int, int | None]
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class WriterPlan:
     client_id: str
     started_at: datetime
     verbose: bool = False
+    patience_s: float = 1.0
+    """How long missing numbers are waited for before they are told."""
 
 
 @dataclass(frozen=True)
@@ -52,80 +63,141 @@ class Answer:
 
     counts: Counts
     seconds: float
+    rejects: Mapping[str, int]
+    """Quarantined values by reason since the process began."""
 
 
 class BatchWriter:
-    """Commits batches of raw messages; keeps series numbers, devices and dirty marks in memory between them."""
+    """Commits batches of raw messages; keeps routes, newest times and dirty marks in memory between them."""
 
     def __init__(self, pool: Pool, client_id: str, started_at: datetime) -> None:
         self._pool = pool
         self._client_id = client_id
         self._started_at = started_at
         self._registry = Registry(self._lookup)
-        self._series: dict[tuple[str, str], int] = {}
+        self._topics = TopicBook(self._registry, self._find_series)
+        self._newest = np.empty(0, np.int64)
+        """Newest time known to be stored, by device number; `NO_TIME` before anything is known."""
         self._epoch = 0
         self._marked: set[tuple[int, int]] = set()
+        self.rejects: Counter[str] = Counter()
+        """Quarantined values by reason."""
 
-    def write(self, raw: Sequence[RawMessage]) -> Counts:
-        """Commits `raw` in one transaction, or in several when the database refuses what is in it.
+    def write(self, blocks: Sequence[Block]) -> Counts:
+        """Commits `blocks` in one transaction, or in several when the database refuses what is in it.
 
         Raises:
             psycopg2.OperationalError, psycopg2.InterfaceError, ServiceError: the database is away; nothing was committed
                 of what was not counted, and writing the same again is harmless.
         """
         try:
-            return self._commit(sort_batch(raw, self._registry))
+            return self._commit(blocks)
         except (psycopg2.DataError, psycopg2.IntegrityError, psycopg2.ProgrammingError, psycopg2.NotSupportedError) as error:
-            if len(raw) > 1:
-                middle = len(raw) // 2
-                return self.write(raw[:middle]) + self.write(raw[middle:])
+            first, second = halves(blocks)
+            if second:
+                return self.write(first) + self.write(second)
             _LOG.warning("a message cannot be stored and goes to quarantine: %s", ascii(str(error).strip())[:200])
+            alone = first[0].message(0)
             reject = QuarantineRow(
-                raw[0].received_us, raw[0].topic, raw[0].payload, "database", ascii(type(error).__name__), ""
+                alone.received_us, alone.topic, alone.payload, "database", ascii(type(error).__name__), ""
             )
-            return self._commit(SortedBatch(quarantined=[reject], messages=1))
+            with self._pool.connection() as connection:
+                return self._close(connection, 1, Counts(), [reject])
 
-    def _commit(self, batch: SortedBatch) -> Counts:
-        self._number_series(batch.points)
-        rows = self._rows(batch.points)
-        points = len(rows) + len(batch.quarantined)
+    def _commit(self, blocks: Sequence[Block]) -> Counts:
+        self._topics.renew()
+        reader = PlainReader(self._topics.by_topic, self._topics.slots)
+        others = reader.read(blocks)
+        if others and self._topics.learn({block.topic(n) for block, n in others}):
+            others = reader.read_again(others)
+        points, heard, refused = reader.finish()
+        rest = sort_batch(sorted((block.message(n) for block, n in (*others, *refused)), key=_by_arrival), self._registry)
+        batch = self._joined(points, heard, rest)
+        traces = traces_of(heard)
+        if rest.heard:
+            numbers = {message.device_id: self._topics.number(message.device_id) for _, message in rest.heard}
+            traces = joined(traces, trace_messages(rest.heard, numbers))
+        update, devices = device_update(traces, self._topics.names) if len(traces.device) else (None, None)
+        device = self._topics.slots.arrays()[1][batch.slot]
         with self._pool.connection() as connection:
-            marks = self._mark_dirty(connection, rows)
-            merged = telemetry.merge_readings(connection, rows)
-            kept = telemetry.quarantine(connection, batch.quarantined)
-            states = telemetry.device_states(connection, sorted(batch.heard), lock=True) if batch.heard else {}
-            updates, events = follow_devices(batch.heard, states)
-            telemetry.update_device_states(connection, updates)
+            marks = self._mark_dirty(connection, batch.rows)
+            newer = batch.rows.time_us > self._newest_of(connection, device)
+            merged = arrivals.store_readings(connection, batch.rows, newer & batch.alone)
+            if update is not None and devices is not None:
+                arrivals.update_devices(connection, update)
+                arrivals.keep_heard(
+                    connection, update.device_id, heard_numbers(traces, devices), max(update.received_us)
+                )
+            events = [status_event(m.device_id, m.status, received) for received, m in rest.heard if m.status is not None]
             telemetry.write_device_events(connection, events)
-            duplicates = merged.duplicates + len(batch.quarantined) - kept
-            counts = Counts(batch.messages, points, merged.stored, duplicates, merged.conflicts, kept)
-            telemetry.add_tally(connection, self._client_id, self._started_at, counts)
+            counts = self._close(connection, sum(map(len, blocks)), merged, rest.quarantined)
         self._marked |= marks  # only what is committed counts as marked
+        np.maximum.at(self._newest, device, batch.rows.time_us)
+        return counts
+
+    def _close(
+        self, connection: Connection, messages: int, merged: Counts, quarantined: Sequence[QuarantineRow]
+    ) -> Counts:
+        """Keeps the rejects and counts all."""
+        kept = telemetry.quarantine(connection, quarantined)
+        duplicates = merged.duplicates + len(quarantined) - kept
+        points = merged.points + len(quarantined)
+        counts = Counts(messages, points, merged.stored, duplicates, merged.conflicts, kept)
+        telemetry.add_tally(connection, self._client_id, self._started_at, counts)
+        self.rejects.update(row.reason for row in quarantined)
         return counts
 
     def _lookup(self, device_ids: Sequence[str]) -> dict[str, telemetry.DeviceEntry]:
         with self._pool.connection() as connection:
             return telemetry.device_entries(connection, device_ids)
 
-    def _number_series(self, points: Sequence[_Point]) -> None:
-        missing = {(point[0], point[1]) for point in points} - self._series.keys()
+    def _find_series(self, device_ids: Sequence[str]) -> dict[SeriesKey, int]:
+        with self._pool.connection() as connection:
+            found = rollups.series_of_devices(connection, device_ids)
+        return {(row.device_id, row.quantity): row.series_id for row in found}
+
+    def _joined(self, points: Points, heard: Heard, rest: SortedBatch) -> _Batch:
+        """All values sorted by series and time, as every writer takes its locks; the first to arrive comes first."""
+        self._number_series(rest.points)
+        n = len(rest.points)
+        slot = np.fromiter((self._topics.slot(point[0], point[1]) for point in rest.points), np.int32, n)
+        slot = np.concatenate([points.slot, slot])
+        times = np.fromiter((point[2] for point in rest.points), np.int64, n)
+        values = np.fromiter((point[3] for point in rest.points), np.float64, n)
+        received = np.fromiter((point[4] for point in rest.points), np.int64, n)
+        sequence = np.fromiter((telemetry.NO_SEQUENCE if p[5] is None else p[5] for p in rest.points), np.int64, n)
+        series = self._topics.slots.arrays()[0][slot]
+        rows = ReadingBatch(
+            series,
+            np.concatenate([points.time_us, times]),
+            np.concatenate([points.value, values]),
+            np.concatenate([heard.received_us[points.message], received]),
+            np.concatenate([heard.sequence[points.message], sequence]),
+        )
+        order = np.lexsort((rows.received_us, rows.time_us, rows.series_id))
+        rows = rows.where(order)
+        same = (np.diff(rows.series_id) == 0) & (np.diff(rows.time_us) == 0)
+        alone = ~(np.append(same, False) | np.append(False, same)) if len(rows) else np.empty(0, bool)
+        return _Batch(rows, slot[order], alone)
+
+    def _number_series(self, points: Sequence[tuple[str, str, int, float, int, int | None]]) -> None:
+        missing = {(point[0], point[1]) for point in points} - self._topics.series.keys()
         if missing:
             with self._pool.connection() as connection:
                 found = telemetry.series_ids(connection, missing)
-            self._series.update(found)
+            self._topics.add_series(found)
 
-    def _rows(self, points: Sequence[_Point]) -> ReadingBatch:
-        n = len(points)
-        series = self._series
-        return ReadingBatch(
-            np.fromiter((series[point[0], point[1]] for point in points), np.int32, n),
-            np.fromiter((point[2] for point in points), np.int64, n),
-            np.fromiter((point[3] for point in points), np.float64, n),
-            np.fromiter((point[4] for point in points), np.int64, n),
-            np.fromiter((telemetry.NO_SEQUENCE if point[5] is None else point[5] for point in points), np.int64, n),
-        )
+    def _newest_of(self, connection: Connection, device: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Newest time stored of the device of each row, as far as this process knows; asks for devices seen first."""
+        names = self._topics.names
+        if len(self._newest) < len(names):
+            known = len(self._newest)
+            found = arrivals.newest_times(connection, names[known:])
+            fresh = [found.get(name, NO_TIME) for name in names[known:]]
+            self._newest = np.concatenate([self._newest, np.array(fresh, np.int64)])
+        return self._newest[device]
 
-    def _mark_dirty(self, connection: psycopg2.extensions.connection, rows: ReadingBatch) -> set[tuple[int, int]]:
+    def _mark_dirty(self, connection: Connection, rows: ReadingBatch) -> set[tuple[int, int]]:
         """Marks each (series, UTC day) not marked in this epoch yet; returns the new marks."""
         if len(rows) == 0:
             return set()
@@ -133,12 +205,40 @@ class BatchWriter:
         if epoch != self._epoch or len(self._marked) > 1_000_000:
             self._epoch = epoch
             self._marked = set()
-        pairs = np.unique(np.stack([rows.series_id.astype(np.int64), rows.time_us // DAY_US]), axis=1)
-        marks = set(zip(pairs[0].tolist(), pairs[1].tolist(), strict=True)) - self._marked
+        day = rows.time_us // DAY_US
+        first = np.flatnonzero((np.diff(rows.series_id, prepend=-1) != 0) | (np.diff(day, prepend=-1) != 0))
+        marks = set(zip(rows.series_id[first].tolist(), day[first].tolist(), strict=True)) - self._marked
         telemetry.mark_dirty(
             connection, [(series, day * DAY_US, (day + 1) * DAY_US) for series, day in sorted(marks)]
         )
         return marks
+
+
+@dataclass(frozen=True)
+class _Batch:
+    rows: ReadingBatch
+    slot: NDArray[np.int32]
+    alone: NDArray[np.bool_]
+    """No other row of the batch has the same key."""
+
+
+def halves(blocks: Sequence[Block]) -> tuple[list[Block], list[Block]]:
+    """The messages of `blocks` in two parts of like number; the second is empty for a single message."""
+    middle = -(-sum(map(len, blocks)) // 2)
+    first: list[Block] = []
+    second: list[Block] = []
+    for block in blocks:
+        cut = min(len(block), middle)
+        middle -= cut
+        if cut:
+            first.append(block.slice(0, cut))
+        if cut < len(block):
+            second.append(block.slice(cut, len(block)))
+    return first, second
+
+
+def _by_arrival(message: RawMessage) -> int:
+    return message.received_us
 
 
 def run_writer(pipe: Pipe, plan: WriterPlan) -> None:
@@ -148,25 +248,60 @@ def run_writer(pipe: Pipe, plan: WriterPlan) -> None:
     configure_logging(plan.verbose)
     with Pool(plan.database_url, Role.INGEST, size=1) as pool, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         writer = BatchWriter(pool, plan.client_id, plan.started_at)
+        settling = Settling(pool, plan.patience_s)
         pipe.send("ready")
         while True:
-            raw = pipe.recv()
+            if not pipe.poll(settling.due_in_s()):
+                settling.run()
+                continue
+            blocks = pipe.recv()
             began = time.monotonic()
-            counts = retry(partial(_write_now, writer, raw), pipe)
-            pipe.send(Answer(counts, time.monotonic() - began))
+            counts = retry(partial(_write_now, writer, blocks), pipe)
+            pipe.send(Answer(counts, time.monotonic() - began, dict(writer.rejects)))
+            settling.heard()
 
 
-def _write_now(writer: BatchWriter, raw: Sequence[RawMessage]) -> Counts:
-    return writer.write(restamped(raw, time.time_ns() // 1000))
+class Settling:
+    """Settles the numbers of messages some time after batches were committed."""
+
+    def __init__(self, pool: Pool, patience_s: float) -> None:
+        self._pool = pool
+        self._patience_s = patience_s
+        self._next = 0.0
+        self._until = 0.0
+
+    def due_in_s(self) -> float | None:
+        """Longest time to wait for the next batch; None when there is nothing to settle."""
+        now = time.monotonic()
+        return max(0.0, self._next - now) if now < self._until else None
+
+    def heard(self) -> None:
+        """A batch was committed; settles when it is time, for under load the pipe is never empty."""
+        now = time.monotonic()
+        self._until = now + self._patience_s + 3 * SETTLE_EVERY_S
+        if now >= self._next:
+            self.run()
+
+    def run(self) -> None:
+        """Settles what is there."""
+        try:
+            settle(self._pool, time.time_ns() // 1000, round(self._patience_s * 1e6))
+        except (psycopg2.Error, ServiceError) as error:
+            _LOG.warning("message numbers are settled later: %s", ascii(str(error).strip())[:200])
+        self._next = time.monotonic() + SETTLE_EVERY_S
 
 
-def restamped(raw: Sequence[RawMessage], now_us: int) -> Sequence[RawMessage]:
-    """`raw` with messages that waited for the database longer than `HELD_US` arriving now.
+def _write_now(writer: BatchWriter, blocks: Sequence[Block]) -> Counts:
+    return writer.write(restamped(blocks, time.time_ns() // 1000))
+
+
+def restamped(blocks: Sequence[Block], now_us: int) -> list[Block]:
+    """`blocks` with those that waited for the database longer than `HELD_US` arriving now.
 
     What counts as known at a time must have been in the table soon after it, or a day would be observed without it and
     never looked at again.
     """
-    return [row._replace(received_us=now_us) if now_us - row.received_us > HELD_US else row for row in raw]
+    return [replace(block, received_us=now_us) if now_us - block.received_us > HELD_US else block for block in blocks]
 
 
 def retry(attempt: Callable[[], Counts], pipe: Pipe | None = None) -> Counts:

@@ -29,11 +29,6 @@ _STAGE = (
     "CREATE TEMP TABLE IF NOT EXISTS reading_stage (series_id integer NOT NULL, time timestamptz NOT NULL,"
     " value double precision NOT NULL, received_at timestamptz NOT NULL, sequence bigint NOT NULL)"
 )
-_STATES = (
-    "SELECT device_id, last_time, last_received_at, last_sequence, online, messages FROM device_state"
-    " WHERE device_id = ANY(%s) ORDER BY device_id"
-)
-_STATES_LOCKED = _STATES + " FOR UPDATE"
 _COLUMNS = "(series_id, time, value, received_at, sequence)"
 
 
@@ -51,6 +46,13 @@ class ReadingBatch:
 
     def __len__(self) -> int:
         return len(self.series_id)
+
+    def where(self, chosen: NDArray[Any]) -> ReadingBatch:
+        """Those rows only; or all rows in another order."""
+        return ReadingBatch(
+            self.series_id[chosen], self.time_us[chosen], self.value[chosen], self.received_us[chosen],
+            self.sequence[chosen],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,21 +99,6 @@ class DeviceEvent:
     """`online`, `offline`, `last_will`, `sequence_gap` or `sequence_reset`."""
     detail: Mapping[str, object]
     received_at: datetime
-
-
-@dataclass(frozen=True)
-class DeviceState:
-    """What is known of a device's communication."""
-
-    device_id: str
-    last_time: datetime | None
-    """Newest time of a reading, by the device's clock."""
-    last_received_at: datetime | None
-    last_sequence: int | None
-    online: bool | None
-    """None: it never said."""
-    messages: int
-    """In an update: how many more."""
 
 
 @dataclass(frozen=True)
@@ -245,37 +232,6 @@ def _digest(row: QuarantineRow) -> bytes:
     for part in (row.topic, row.payload, row.reason.encode()):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.digest()
-
-
-def device_states(connection: Connection, device_ids: Sequence[str], lock: bool = False) -> dict[str, DeviceState]:
-    """States of those devices that have one; with `lock` nobody else changes them until the commit."""
-    rows = fetch_dicts(connection, _STATES_LOCKED if lock else _STATES, (list(device_ids),))
-    return {row["device_id"]: DeviceState(**row) for row in rows}
-
-
-def update_device_states(connection: Connection, updates: Sequence[DeviceState]) -> None:
-    """Newer times and sequence numbers replace older ones; `messages` is added; `online` None leaves what was."""
-    if not updates:
-        return
-    ordered = sorted(updates, key=lambda update: update.device_id)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO device_state AS d (device_id, last_time, last_received_at, last_sequence, online, messages)"
-            " SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[], %s::bigint[], %s::boolean[],"
-            " %s::bigint[])"
-            " ON CONFLICT (device_id) DO UPDATE SET last_time = greatest(d.last_time, excluded.last_time),"
-            " last_received_at = greatest(d.last_received_at, excluded.last_received_at),"
-            " last_sequence = coalesce(excluded.last_sequence, d.last_sequence),"
-            " online = coalesce(excluded.online, d.online), messages = d.messages + excluded.messages",
-            (
-                [update.device_id for update in ordered],
-                [update.last_time for update in ordered],
-                [update.last_received_at for update in ordered],
-                [update.last_sequence for update in ordered],
-                [update.online for update in ordered],
-                [update.messages for update in ordered],
-            ),
-        )
 
 
 def write_device_events(connection: Connection, events: Sequence[DeviceEvent]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import orjson
 import pytest
 
 from collateral.cli import main
-from collateral.db import telemetry
+from collateral.db import arrivals
+from collateral.db.arrivals import DeviceUpdate
 from collateral.db.pool import Pool, Role
-from collateral.db.telemetry import DeviceState
+from collateral.db.telemetry import from_us, to_us
 from collateral.errors import InvalidInputError
 from iot.backfill import backfill
 from tests.iot_support import device, number, register, rows, store
@@ -65,14 +65,14 @@ def test_what_is_there_already_stays_and_contradictions_are_kept(database: str, 
 @pytest.mark.parametrize("live_at", [499, 600])
 def test_a_device_heard_since_does_not_go_back(database: str, tmp_path: Path, live_at: int) -> None:
     """The recording ends at row 499, number 506: what was heard then or later stays, and the next number is no gap."""
-    live = DeviceState("m1", START + live_at * HALF_HOUR, START + 700 * HALF_HOUR, 9000, False, 3)
+    at, received = to_us(START + live_at * HALF_HOUR), to_us(START + 700 * HALF_HOUR)
     with Pool(database, Role.INGEST, size=1) as pool:
         with pool.connection() as connection:
-            telemetry.update_device_states(connection, [live])
+            live = DeviceUpdate(["m1"], [at], [received], [9000], [at], [False], [at], [3])
+            arrivals.update_devices(connection, live)
         backfill(pool, recording(tmp_path))
-        with pool.connection() as connection:
-            after = telemetry.device_states(connection, ["m1"])["m1"]
-    assert after == replace(live, messages=503)
+    query = "SELECT last_time, last_received_at, last_sequence, online, messages FROM device_state"
+    assert rows(database, query) == [(from_us(at), from_us(received), 9000, False, 503)]
 
 
 def test_a_recording_newer_than_the_device_moves_it_on(database: str, tmp_path: Path) -> None:
@@ -82,7 +82,9 @@ def test_a_recording_newer_than_the_device_moves_it_on(database: str, tmp_path: 
     np.savez(folder / "telemetry/S1.npz", **{**data, "s0": restarted})
     with Pool(database, Role.INGEST, size=1) as pool:
         with pool.connection() as connection:
-            telemetry.update_device_states(connection, [DeviceState("m1", START, START, 7, False, 1)])
+            early = to_us(START)
+            live = DeviceUpdate(["m1"], [early], [early], [7], [early], [False], [early], [1])
+            arrivals.update_devices(connection, live)
         backfill(pool, folder)
     found = rows(database, "SELECT last_time, last_sequence, online FROM device_state")
     assert found == [(START + 499 * HALF_HOUR, 99, True)]

@@ -10,14 +10,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from collateral.db.telemetry import DeviceEntry, DeviceState, from_us, to_us
+from collateral.db.telemetry import DeviceEntry, from_us, to_us
 from collateral.errors import InvalidInputError, UsageError
 from iot.backoff import Backoff
+from iot.intake import RawMessage, block_of
 from iot.mqtt import make_client
-from iot.payload import Message, Sample, decode, encode_telemetry
+from iot.payload import Message, decode, encode_telemetry
 from iot.registry import KEPT_S, UNKNOWN_KEPT_S, Registry
 from iot.replay import Recording, parse_map, parse_step, parse_time, read_recording
-from iot.sorting import RawMessage, follow_devices, sort_batch
+from iot.sorting import sort_batch
 from iot.statements import SETTLE_US
 from iot.writer import HELD_US, restamped
 
@@ -48,7 +49,7 @@ def test_every_value_ends_in_one_place() -> None:
     assert len(batch.points) == 2
     reasons = sorted(row.reason for row in batch.quarantined)
     assert reasons == ["range", "undeclared_quantity", "unknown_device", "wrong_site"]
-    assert batch.messages == 4 and [len(heard) for heard in batch.heard.values()] == [2]
+    assert batch.messages == 4 and [message.device_id for _, message in batch.heard] == ["m1", "m1"]
 
 
 def test_retained_message_is_stored_but_says_nothing_about_when() -> None:
@@ -70,33 +71,6 @@ def test_registry_asks_once_and_sees_changes_in_time() -> None:
     now[0] = 2 * KEPT_S
     registry.prefetch(["m1", "m2"])
     assert book.asked[2:] == [["m1", "m2"]]
-
-
-def heard(*sequences: tuple[int, int]) -> dict[str, list[tuple[int, Message]]]:
-    messages = [Message("S", "m", sequence, (Sample("weight_kg", at, 1.0),)) for sequence, at in sequences]
-    return {"m": [(NOW + i, message) for i, message in enumerate(messages)]}
-
-
-def state(last: int, time_us: int) -> dict[str, DeviceState]:
-    return {"m": DeviceState("m", from_us(time_us), from_us(NOW), last, True, 1)}
-
-
-@pytest.mark.parametrize(
-    ("before", "messages", "kinds", "last"),
-    [
-        (None, [(5, 100), (6, 200)], [], 6),
-        ((6, 200), [(7, 300), (9, 500)], ["sequence_gap"], 9),
-        ((9, 500), [(7, 300), (8, 400)], [], 9),  # delivered again, or late: nothing newer
-        ((9, 500), [(0, 600), (1, 700)], ["sequence_reset"], 1),
-        ((9, 500), [(9, 500)], [], 9),
-    ],
-)
-def test_sequence_numbers(
-    before: tuple[int, int] | None, messages: list[tuple[int, int]], kinds: list[str], last: int
-) -> None:
-    updates, events = follow_devices(heard(*messages), {} if before is None else state(*before))
-    assert [event.kind for event in events] == kinds
-    assert updates[0].last_sequence == last and updates[0].messages == len(messages)
 
 
 def test_back_off_doubles_is_capped_and_starts_again() -> None:
@@ -160,7 +134,7 @@ def test_examples_of_the_documentation_are_read() -> None:
 
 
 def test_what_waited_for_the_database_counts_as_received_when_it_is_stored() -> None:
-    messages = [RawMessage(b"t", b"1", 0, False), RawMessage(b"t", b"2", HELD_US, False)]
-    assert [row.received_us for row in restamped(messages, HELD_US)] == [0, HELD_US]
-    assert [row.received_us for row in restamped(messages, HELD_US + 1)] == [HELD_US + 1, HELD_US]
+    blocks = [block_of([RawMessage(b"t", b"1", at, False)]) for at in (0, HELD_US)]
+    assert [block.received_us for block in restamped(blocks, HELD_US)] == [0, HELD_US]
+    assert [block.received_us for block in restamped(blocks, HELD_US + 1)] == [HELD_US + 1, HELD_US]
     assert HELD_US < SETTLE_US
