@@ -19,7 +19,9 @@ from detection.weightfile import Card
 
 _FOLDS = 10
 _LEAST_GROUPS_BY_GSD = 2
-_KNOTS = 24
+_STEPS = 24
+"""At most about so many steps of the isotonic map."""
+_LEAST_SLOPE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -128,22 +130,42 @@ def _by_gsd(answers: Answers) -> Calibrator:
 
 
 def _isotonic(answers: Answers) -> Calibrator:
-    """Pool adjacent violators, thinned to a few knots; a small slope stays, so that no two confidences become one."""
+    """Pool adjacent violators; blocks of few answers join their neighbour, so that every step rests on enough of them."""
     order = np.argsort(answers.raw, kind="stable")
-    blocks: list[list[float]] = []
+    blocks: list[_Block] = []
     for x, hit in zip(logit(answers.raw)[order].tolist(), smoothed(answers.right)[order].tolist(), strict=True):
-        blocks.append([hit, 1.0, x])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] >= blocks[-1][0] / blocks[-1][1]:
-            hits, n, total = blocks.pop()
-            blocks[-1] = [blocks[-1][0] + hits, blocks[-1][1] + n, blocks[-1][2] + total]
-    if len(blocks) > _KNOTS:  # neighbours joined, so that every knot rests on enough answers
-        parts = np.array_split(np.asarray(blocks), _KNOTS)
-        blocks = [part.sum(axis=0).tolist() for part in parts]
-    x = np.array([total / n for _, n, total in blocks])
-    y = logit(floats([hits / n for hits, n, _ in blocks])).astype(np.float64)
-    y += 1e-3 * (x - x.mean())
-    ends = (float(x[0]) - 6, float(y[0]) - 3), (float(x[-1]) + 6, float(y[-1]) + 3)
+        blocks.append(_Block(hit, 1, x, x))
+        while len(blocks) > 1 and blocks[-2].share >= blocks[-1].share:
+            last = blocks.pop()
+            blocks[-1] = blocks[-1].joined(last)
+    steps: list[_Block] = []
+    for block in blocks:
+        if steps and steps[-1].n < len(order) / _STEPS:
+            steps[-1] = steps[-1].joined(block)
+        else:
+            steps.append(block)
+    x = np.array([[step.first, step.last] for step in steps]).ravel()
+    y = np.repeat(logit(floats([step.share for step in steps])).astype(np.float64), 2)
+    y += _LEAST_SLOPE * (x - x.mean())  # no two confidences become one
+    ends = (float(x[0]) - 6, float(y[0]) - 6 * _LEAST_SLOPE), (float(x[-1]) + 6, float(y[-1]) + 6 * _LEAST_SLOPE)
     return Calibrator("isotonic", knots=(ends[0], *zip(x.tolist(), y.tolist(), strict=True), ends[1]))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Neighbouring answers that get one probability."""
+
+    hits: float
+    n: int
+    first: float
+    last: float
+
+    @property
+    def share(self) -> float:
+        return self.hits / self.n
+
+    def joined(self, other: _Block) -> _Block:
+        return _Block(self.hits + other.hits, self.n + other.n, self.first, other.last)
 
 
 def _folds(group: NDArray[np.str_]) -> NDArray[np.int64]:
