@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from detection.arrays import floats
+from detection.arrays import Floats, floats
 from detection.models.vehicles import STRIDE, VehicleMaps
 
 
@@ -103,29 +104,27 @@ def loss(maps: VehicleMaps, target: Tensor) -> tuple[Tensor, dict[str, float]]:
 
 
 def decode(maps: VehicleMaps, floor: float = 0.05, most: int = 2000) -> list[Peaks]:
-    """Local maxima of the heat (3 x 3) above `floor`, one `Peaks` per picture of the batch."""
-    heat = torch.sigmoid(maps.heat.float())
-    peak = (functional.max_pool2d(heat, 3, 1, 1) == heat) & (heat > floor)
-    out = []
-    for index in range(heat.shape[0]):
-        rows, columns = torch.nonzero(peak[index, 0], as_tuple=True)
-        score = heat[index, 0, rows, columns]
-        order = torch.argsort(score, descending=True)[:most]
-        rows, columns, score = rows[order], columns[order], score[order]
+    """Local maxima of the heat (3 x 3) above `floor`, one `Peaks` per picture of the batch.
 
-        def at(values: Tensor, rows: Tensor = rows, columns: Tensor = columns, index: int = index) -> NDArray[np.float32]:
-            return values[index][:, rows, columns].float().numpy()
+    Without torch: its threads cost eight times the work where they share the cores with the network (measured).
+    """
+    pictures = zip(*(value.float().numpy() for value in maps), strict=True)
+    return [_peaks(*picture, floor=floor, most=most) for picture in pictures]
 
-        offset, size, length, heading = (at(v) for v in (maps.offset, maps.size, maps.length, maps.heading))
-        centre = np.stack([columns.numpy(), rows.numpy()]) + 0.5 + offset
-        half = np.exp(np.clip(size, -3, 6)) / 2
-        boxes = np.concatenate([centre - half, centre + half]).T * STRIDE
-        out.append(
-            Peaks(
-                boxes=boxes.astype(np.float32).reshape(-1, 4),
-                score=score.numpy(),
-                length=(np.exp(np.clip(length[0], -3, 6)) * STRIDE).astype(np.float32),
-                heading=(np.arctan2(heading[1], heading[0]) / 2).astype(np.float32),
-            )
-        )
-    return out
+
+def _peaks(heat: Floats, offset: Floats, size: Floats, length: Floats, heading: Floats, *, floor: float, most: int) -> Peaks:
+    logits = heat[0]
+    highest = np.asarray(cv2.dilate(logits, np.ones((3, 3), np.uint8)), np.float32)
+    rows, columns = np.nonzero((logits == highest) & (logits > np.log(floor / (1 - floor))))
+    order = np.argsort(-logits[rows, columns], kind="stable")[:most]
+    rows, columns = rows[order], columns[order]
+    at = (slice(None), rows, columns)
+    centre = np.stack([columns, rows]) + 0.5 + offset[at]
+    half = np.exp(np.clip(size[at], -3, 6)) / 2
+    boxes = np.concatenate([centre - half, centre + half]).T * STRIDE
+    return Peaks(
+        boxes=boxes.astype(np.float32).reshape(-1, 4),
+        score=floats(1 / (1 + np.exp(-logits[rows, columns]))),
+        length=floats(np.exp(np.clip(length[at][0], -3, 6)) * STRIDE),
+        heading=floats(np.arctan2(heading[at][1], heading[at][0]) / 2),
+    )

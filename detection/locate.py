@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from rasterio.features import shapes
-from shapely.geometry import Polygon, shape
+from shapely.geometry import MultiPoint, Polygon, shape
 from shapely.geometry.base import BaseGeometry
 
 from detection.infer import Box
@@ -55,6 +55,13 @@ def locate_boxes(boxes: Sequence[Box], grid: GridSpec, inside: BaseGeometry) -> 
         for box, place, wanted in zip(boxes, places, own, strict=True)
         if wanted
     ]
+
+
+def boxes_lonlat(boxes: Sequence[Box], grid: GridSpec) -> NDArray[np.float64]:
+    """Closed outlines, N x 5 x (longitude, latitude), of very many boxes."""
+    corners = np.array([[(b.x0, b.y0), (b.x1, b.y0), (b.x1, b.y1), (b.x0, b.y1), (b.x0, b.y0)] for b in boxes], np.float64)
+    points = MultiPoint(grid.to_map(corners.reshape(-1, 2)))
+    return np.asarray(shapely.get_coordinates(to_lonlat(points, grid.epsg)), np.float64).reshape(-1, 5, 2)
 
 
 def locate_mask(
