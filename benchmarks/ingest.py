@@ -1,12 +1,14 @@
-"""Ingest against a bare consumer that throws messages away and against raw COPY, all on this machine in one run.
+"""Ingest against a bare consumer that throws messages away, single-row inserts and raw COPY, all here in one run.
 
-Every figure counts messages from the first publish to the last row that can be seen in the table.
+Every figure counts messages from the first publish to the last row that can be seen in the table; what is lost is counted in
+the table itself.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,7 @@ import paho.mqtt.client as paho
 import psycopg2
 import shapely
 
-from benchmarks.load import LoadReport, blast
+from benchmarks.load import LoadReport, Stream, blast
 from collateral.db import telemetry
 from collateral.db.migrate import migrate
 from collateral.db.pool import Pool, Role
@@ -33,14 +35,16 @@ from collateral.domain import Borrower, Device, Loan, LoanSite, Portfolio, Site,
 from collateral.errors import ServiceError
 from collateral.services import local
 from iot.mqtt import leave, make_client
-from iot.payload import encode_samples, encode_telemetry
-from iot.topics import Channel, build_topic, subscriptions
+from iot.topics import subscriptions
 
 QUANTITIES = ("active_power_kw", "energy_total_kwh", "temperature_degc")
 DEVICES = 500
 SAMPLES = 20
 START_MS = 1_700_000_000_000
+STRIDE_MS = 10_000_000_000
+"""Between the times of two measurements, so that none meets the rows of another."""
 STALL_S = 60.0
+INSERTS = 1_000
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
@@ -48,14 +52,17 @@ _CONTEXT = multiprocessing.get_context("spawn")
 class Sizes:
     """How much is sent."""
 
+    bare: int
+    """Messages to the bare consumer, before and after the others."""
     messages: int
     array_messages: int
+    shared_messages: int
     visible_s: float
 
     @classmethod
     def of(cls, quick: bool) -> Sizes:
-        """Small for a look, else about a minute of sustained load."""
-        return cls(20_000, 1_000, 5.0) if quick else cls(1_200_000, 60_000, 20.0)
+        """Small for a look, else a minute of sustained load."""
+        return cls(30_000, 60_000, 2_000, 60_000, 5.0) if quick else cls(300_000, 1_500_000, 75_000, 500_000, 20.0)
 
 
 @dataclass(frozen=True)
@@ -68,30 +75,50 @@ class Bench:
     fleet_url: str
 
 
+@dataclass(frozen=True)
+class Run:
+    """One load taken in by ingest."""
+
+    messages_per_s: float
+    points_per_s: float
+    rss_mb: float
+    """Peaks of all processes added."""
+    lost: int
+    duplicates: int
+    load_cpu_us: float
+    """Processor time of the load generator for a message."""
+
+
 def run(quick: bool) -> dict[str, object]:
     """All figures of `collateral bench ingest`."""
     sizes = Sizes.of(quick)
     with _servers() as bench:
-        bare = _bare(bench, sizes.messages)
-        single, rss, lost, duplicates = _ingest(bench, _singles(sizes.messages, 0), len(QUANTITIES), 1)
-        array, _, lost_array, _ = _ingest(bench, _arrays(sizes.array_messages), SAMPLES * len(QUANTITIES), 1)
-        p99 = _visible(bench, single / 2, sizes.visible_s)
-        double, _, lost_double, _ = _ingest(bench, _singles(sizes.messages, 200_000_000), len(QUANTITIES), 2)
+        bare = [_bare(bench, sizes.bare)]
+        _ingest(bench, _stream(2_000, 0), 1)  # makes chunks, series and caches
+        single = _ingest(bench, _stream(sizes.messages, 1), 1)
+        bare.append(_bare(bench, sizes.bare))
+        array = _ingest(bench, _stream(sizes.array_messages, 2, SAMPLES), 1)
+        p99 = _visible(bench, single.messages_per_s / 2, sizes.visible_s)
+        double = _ingest(bench, _stream(sizes.shared_messages, 4), 2)
         copied = _copy(bench, min(3_000_000, sizes.messages * len(QUANTITIES)))
-    points = single * len(QUANTITIES)
+        inserted = _insert(bench)
+    consumer = sum(bare) / len(bare)
     return {
-        "msgs_per_s": round(single),
-        "points_per_s": round(points),
-        "array_points_per_s": round(array * SAMPLES * len(QUANTITIES)),
-        "ratio_to_bare_consumer": round(single / bare, 3),
-        "ratio_to_copy": round(points / copied, 3),
-        "lost": lost + lost_array + lost_double,
-        "duplicates": duplicates,
-        "peak_rss_mb": round(rss, 1),
+        "msgs_per_s": round(single.messages_per_s),
+        "points_per_s": round(single.points_per_s),
+        "array_points_per_s": round(array.points_per_s),
+        "ratio_to_bare_consumer": round(single.messages_per_s / consumer, 3),
+        "ratio_to_copy": round(single.points_per_s / copied, 3),
+        "lost": single.lost + array.lost + double.lost,
+        "duplicates": single.duplicates + array.duplicates + double.duplicates,
+        "peak_rss_mb": round(max(single.rss_mb, array.rss_mb), 1),
         "p99_visible_s": round(p99, 3),
-        "two_process_msgs_per_s": round(double),
-        "bare_consumer_msgs_per_s": round(bare),
+        "two_process_msgs_per_s": round(double.messages_per_s),
+        "two_process_rss_mb": round(double.rss_mb, 1),
+        "bare_consumer_msgs_per_s": round(consumer),
         "copy_points_per_s": round(copied),
+        "single_row_insert_points_per_s": round(inserted),
+        "load_cpu_us": round(single.load_cpu_us, 1),
         "messages": sizes.messages,
         "cores": os.cpu_count(),
     }
@@ -116,40 +143,15 @@ def _portfolio() -> Portfolio:
     place = shapely.box(121.0, 31.0, 121.001, 31.001)
     site = Site("S1", "B1", "bench", "bench", SiteKind.FACTORY, "Asia/Shanghai", 32651, place, False, None, None, None)
     loan = Loan("L1", "B1", "b", "o", "CNY", Decimal(1), Decimal(1), date(2020, 1, 1), date(2040, 1, 1), None)
-    devices = tuple(Device(f"d{n}", "S1", "", "", "third_party", QUANTITIES, 1.0, "") for n in range(DEVICES))
+    devices = tuple(Device(f"d{n:03d}", "S1", "", "", "third_party", QUANTITIES, 1.0, "") for n in range(DEVICES))
     return Portfolio(
         borrowers=(Borrower("B1", "b", "b", "", ""),), loans=(loan,), sites=(site,), loan_sites=(LoanSite("L1", "S1"),),
         devices=devices,
     )  # fmt: skip
 
 
-def _topic(n: int) -> bytes:
-    return build_topic("S1", f"d{n % DEVICES}", Channel.TELEMETRY).encode()
-
-
-def _values(n: int) -> dict[str, float]:
-    return dict(zip(QUANTITIES, (float(n % 1000), float(n), 20.0), strict=True))
-
-
-def _singles(count: int, shift_ms: int) -> list[tuple[bytes, bytes]]:
-    begin = START_MS + shift_ms
-    return [
-        (_topic(n), encode_telemetry(n // DEVICES, begin + n // DEVICES * 1000, _values(n))) for n in range(count)
-    ]
-
-
-def _arrays(count: int) -> list[tuple[bytes, bytes]]:
-    begin = START_MS + 10_000_000_000
-    return [
-        (
-            _topic(n),
-            encode_samples(
-                n // DEVICES,
-                [(begin + (n // DEVICES * SAMPLES + k) * 1000, _values(n + k)) for k in range(SAMPLES)],
-            ),
-        )
-        for n in range(count)
-    ]
+def _stream(count: int, place: int, samples: int = 0) -> Stream:
+    return Stream(count, START_MS + place * STRIDE_MS, QUANTITIES, DEVICES, samples)
 
 
 def _bare(bench: Bench, count: int) -> float:
@@ -159,13 +161,14 @@ def _bare(bench: Bench, count: int) -> float:
     consumer.start()
     ready.get(timeout=30)
     began = time.time()
-    _blast(bench, _singles(count, 0))
+    blast(bench.fleet_url, _stream(count, 0))
     ended = ready.get(timeout=STALL_S + count / 2000)
     consumer.join(timeout=10)
     return count / (ended - began)
 
 
 def _consume(url: str, count: int, ready: Queue[float]) -> None:
+    """paho in a single-threaded select loop, reading as long as there is something: the fastest it can be used."""
     client = make_client(url, "bare-consumer", clean_session=True, manual_ack=True)
     seen = 0
 
@@ -186,30 +189,44 @@ def _consume(url: str, count: int, ready: Queue[float]) -> None:
     client.reconnect()
     deadline = time.monotonic() + STALL_S + count / 1000
     while seen < count and time.monotonic() < deadline:
-        client.loop(0.5)
+        line = client.socket()
+        if line is None:
+            break
+        select.select([line], [line] if client.want_write() else [], [], 0.5)
+        before = -1
+        while before != seen < count:
+            before = seen
+            client.loop_read()
+        client.loop_write()
+        client.loop_misc()
     ready.put(time.time())
     leave(client)
 
 
-def _blast(bench: Bench, messages: list[tuple[bytes, bytes]], rate: float = 0.0) -> LoadReport:
-    return blast(bench.fleet_url, messages, rate)
-
-
-def _ingest(
-    bench: Bench, messages: list[tuple[bytes, bytes]], per_message: int, processes: int
-) -> tuple[float, float, int, int]:
-    """Messages a second durable in the table, peak memory in MB, points lost, points counted twice."""
+def _ingest(bench: Bench, stream: Stream, processes: int) -> Run:
+    """Takes `stream` in with one or several services."""
     share = "bench" if processes > 1 else ""
     before = _tally(bench)
     with _ingesting(bench, processes, share) as pids:
         began = time.time()
-        _blast(bench, messages)
-        expected = before[0] + len(messages) * per_message
-        _wait(lambda: _tally(bench)[0] >= expected, len(messages))
+        report = blast(bench.fleet_url, stream)
+        _wait(lambda: _tally(bench).points - before.points >= stream.points, stream.count)
         seconds = time.time() - began
         rss = sum(_peak_mb(pid) for pid in pids)
-    after = _tally(bench)
-    return len(messages) / seconds, rss, expected - after[0], after[1] - before[1]
+    return Run(
+        stream.count / seconds, stream.points / seconds, rss, stream.points - _stored(bench, stream),
+        _tally(bench).duplicates - before.duplicates, report.cpu_s / stream.count * 1e6,
+    )  # fmt: skip
+
+
+def _stored(bench: Bench, stream: Stream) -> int:
+    """Rows of a stream in the table."""
+    span = (telemetry.from_us(stream.start_ms * 1000), telemetry.from_us((stream.start_ms + STRIDE_MS) * 1000))
+    with closing(psycopg2.connect(bench.database_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM reading WHERE time >= %s AND time < %s", span)
+        row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 @contextmanager
@@ -247,45 +264,46 @@ def _forget_sessions(bench: Bench, client_ids: list[str]) -> None:
 
 
 def _visible(bench: Bench, rate: float, seconds: float) -> float:
-    """99th percentile of the time from publishing a message to seeing it in the table, at `rate`."""
-    count = max(100, int(rate * seconds))
-    begin = START_MS + 30_000_000_000
-    messages = [
-        (_topic(0), encode_telemetry(n, begin + n * 1000, {QUANTITIES[1]: float(n)})) for n in range(count)
-    ]
-    seen: list[tuple[int, float]] = []
-    with _ingesting(bench, 1), closing(psycopg2.connect(bench.database_url)) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
+    """99th percentile of the time from publishing a message to seeing its readings in the table, at `rate`.
+
+    One service takes messages in their order and counts them in the transaction that stores them: message n is to be seen
+    when n are counted.
+    """
+    stream = _stream(max(1_000, int(rate * seconds)), 3)
+    before = _tally(bench).messages
+    seen: list[tuple[int, float]] = [(0, time.time())]
+    with _ingesting(bench, 1):
         result: Queue[LoadReport] = _CONTEXT.Queue()
-        sender = _CONTEXT.Process(target=_send, args=(bench.fleet_url, messages, rate, result), daemon=True)
+        sender = _CONTEXT.Process(target=_send, args=(bench.fleet_url, stream, rate, result), daemon=True)
         sender.start()
         deadline = time.monotonic() + seconds * 4 + STALL_S
-        while (not seen or seen[-1][0] < count) and time.monotonic() < deadline:
-            cursor.execute("SELECT coalesce(max(last_sequence), -1) + 1 FROM device_state WHERE device_id = 'd0'"
-                           " AND last_time >= %s", (telemetry.from_us(begin * 1000),))
-            row = cursor.fetchone()
-            seen.append((int(row[0]) if row else 0, time.time()))
-            time.sleep(0.01)
+        with closing(psycopg2.connect(bench.database_url)) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            while seen[-1][0] < stream.count and time.monotonic() < deadline:
+                cursor.execute("SELECT sum(messages)::bigint FROM ingest_tally")
+                row = cursor.fetchone()
+                seen.append((int(row[0]) - before if row else 0, time.time()))
+                time.sleep(0.005)
         report = result.get(timeout=30)
         sender.join(timeout=10)
     sent_n, sent_at = np.array(report.sent_at).T
     seen_n, seen_at = np.array(seen).T
-    numbers = np.arange(1, count + 1)
+    numbers = np.arange(1, stream.count + 1)
     published = sent_at[np.searchsorted(sent_n, numbers)]
-    arrived = np.searchsorted(np.maximum.accumulate(seen_n), numbers)
+    arrived = np.searchsorted(seen_n, numbers)
     if arrived.max() >= len(seen_at):
-        raise ServiceError(f"Only {int(seen_n.max())} of {count} messages became visible: too slow for this rate.")
+        raise ServiceError(f"Only {int(seen_n.max())} of {stream.count} messages became visible: too slow for this rate.")
     return float(np.quantile(seen_at[arrived] - published, 0.99))
 
 
-def _send(url: str, messages: list[tuple[bytes, bytes]], rate: float, result: Queue[LoadReport]) -> None:
-    result.put(blast(url, messages, rate))
+def _send(url: str, stream: Stream, rate: float, result: Queue[LoadReport]) -> None:
+    result.put(blast(url, stream, rate))
 
 
 def _copy(bench: Bench, count: int) -> float:
     """Points a second of raw binary COPY into the same table."""
     ids = np.arange(count, dtype=np.int32) % 1000 + 1_000_000
-    times = (START_MS + 50_000_000_000) * 1000 + np.arange(count, dtype=np.int64) // 1000 * 1_000_000
+    times = (START_MS + 5 * STRIDE_MS) * 1000 + np.arange(count, dtype=np.int64) // 1000 * 1_000_000
     batch = telemetry.ReadingBatch(ids, times, np.ones(count), times, np.arange(count, dtype=np.int64))
     with Pool(bench.database_url, Role.INGEST, size=1) as pool:
         began = time.monotonic()
@@ -294,16 +312,39 @@ def _copy(bench: Bench, count: int) -> float:
         return count / (time.monotonic() - began)
 
 
-def _tally(bench: Bench) -> tuple[int, int]:
-    """Points accounted for, and those of them that were there already, over all runs."""
+def _insert(bench: Bench) -> float:
+    """Points a second of one INSERT and one commit for each, as a simple consumer would do it."""
+    at = telemetry.from_us((START_MS + 6 * STRIDE_MS) * 1000)
+    with closing(psycopg2.connect(bench.database_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        began = time.monotonic()
+        for n in range(INSERTS):
+            cursor.execute(
+                "INSERT INTO reading (series_id, time, value, received_at, sequence) VALUES (%s, %s, 1, %s, %s)"
+                " ON CONFLICT DO NOTHING",
+                (1_000_000 + n, at, at, n),
+            )
+        return INSERTS / (time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What ingest accounted for over all runs."""
+
+    messages: int
+    points: int
+    duplicates: int
+
+
+def _tally(bench: Bench) -> Tally:
     with closing(psycopg2.connect(bench.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT coalesce(sum(stored + duplicates + conflicts + quarantined), 0)::bigint,"
+            "SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(points), 0)::bigint,"
             " coalesce(sum(duplicates), 0)::bigint FROM ingest_tally"
         )
         row = cursor.fetchone()
     assert row is not None
-    return int(row[0]), int(row[1])
+    return Tally(*row)
 
 
 def _wait(condition: Callable[[], bool], messages: int) -> None:
