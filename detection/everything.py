@@ -7,6 +7,7 @@ observation is written: what belongs to a site comes from the scan of its window
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,18 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from collateral.errors import InvalidInputError
+from collateral.progress import progress
 from detection.infer import Box, VehicleDetector
 from detection.locate import boxes_lonlat
 from detection.tiling import Tile, Tiling, fill, tiles
 from imagery.grid import GridSpec, PixelSize
+from imagery.raster import RasterRejectedError
 from imagery.reader import ReadCost
+from imagery.scan_summary import ScanSummary
 from imagery.scenes import footprint_of
 from imagery.whole import WholeScene, inspect_whole
+
+log = logging.getLogger(__name__)
 
 WHOLE_TILING = Tiling(edge=3072, overlap=128)
 """Of a whole scene: 9 % of what is computed is computed twice (37 % with tiles of 1024), for about 700 MB of memory."""
 _DARK = 2
 """Brightest value of a tile that shows nothing."""
+_BAND = 8
+"""Columns of tiles in a band."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +85,6 @@ def scan_everything(path: Path, detector: VehicleDetector, tiling: Tiling = WHOL
         return Everything(tuple(boxes), scene.grid, len(cuts), time.monotonic() - started, reader.cost)
 
 
-_BAND = 8
-
-
 def _in_bands(cuts: Sequence[Tile]) -> list[Tile]:
     """Row by row inside bands of a few columns: what must be kept for the row below does not grow with the raster."""
     columns = {start: number for number, start in enumerate(sorted({tile.columns.start for tile in cuts}))}
@@ -90,6 +96,35 @@ def _window(tile: Tile, size: PixelSize) -> Window:
     rows, columns = tile.rows, tile.columns
     height, width = min(rows.stop, size.height) - rows.start, min(columns.stop, size.width) - columns.start
     return Window(columns.start, rows.start, width, height)
+
+
+def scan_all(
+    paths: Sequence[Path], detector: VehicleDetector, out: Path
+) -> tuple[ScanSummary, list[dict[str, object]]]:
+    """Scans whole scenes one after the other; OUT/NAME.vehicles.geojson each, or `out` itself where it is one .geojson.
+
+    What fails for one scene is counted, logged and told in its row; the others go on.
+    """
+    summary, rows = ScanSummary(scenes=len(paths)), []
+    for path in progress(paths, "scenes", len(paths), "scene"):
+        target = out if out.suffix == ".geojson" else out / f"{path.stem}.vehicles.geojson"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            found = scan_everything(path, detector)
+        except RasterRejectedError as error:
+            summary += ScanSummary(windows=1, rejected={error.reason.value: 1}, scenes_rejected=1)
+            said = str(error)
+        except InvalidInputError as error:
+            summary += ScanSummary(windows=1, failed=1)
+            said = str(error)
+        else:
+            write_geojson(target, found, detector)
+            summary += ScanSummary(windows=1, done=1, seconds=found.seconds, cost=found.cost)
+            rows.append({"scene": str(path), "geojson": str(target), **found.as_dict()})
+            continue
+        log.warning("%s", said)
+        rows.append({"scene": str(path), "problem": said})
+    return summary, rows
 
 
 def write_geojson(path: Path, found: Everything, detector: VehicleDetector) -> None:

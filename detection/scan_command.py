@@ -15,6 +15,7 @@ from collateral.db.pool import Pool, Role
 from collateral.errors import UsageError
 from collateral.settings import Settings
 from detection.consumers import PanelConsumer, SlotConsumer, VehicleConsumer
+from detection.everything import scan_all
 from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector
 from detection.weightfile import Card
 from imagery.catalogue import find_scenes
@@ -105,7 +106,23 @@ def _targets(pool: Pool, site_ids: tuple[str, ...]) -> list[SiteTarget]:
     return site_targets([site for site in sites if site.site_id in wanted], slots)
 
 
+def _everything(args: argparse.Namespace, settings: Settings) -> Outcome:
+    if args.out is None:
+        raise UsageError("--everything writes files: say where with --out FILE.geojson (one scene) or --out FOLDER.")
+    paths = find_scenes(args.source)
+    out = Path(args.out)
+    if out.suffix == ".geojson" and len(paths) > 1:
+        raise UsageError(f"{len(paths)} scenes do not go into one file; name a folder with --out.")
+    if settings.threads > 0:
+        torch.set_num_threads(settings.threads)
+    weights = None if args.weights_dir is None else args.weights_dir / "vehicles.safetensors"
+    summary, rows = scan_all(paths, VehicleDetector.load(weights, settings.runtime / "models"), out)
+    return Outcome({**summary.as_dict(), "found": rows}, summary.as_text(), ok=summary.done == len(paths))
+
+
 def _run(args: argparse.Namespace, settings: Settings) -> Outcome:
+    if args.everything:
+        return _everything(args, settings)
     with Pool(settings.require_database(), Role.APP) as pool:
         summary = run_scan(
             args.source, settings, pool, tuple(args.site or ()), args.history, args.force, args.weights_dir
@@ -121,6 +138,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--site", action="append", metavar="ID", help="only this site; may be given several times")
     parser.add_argument("--force", action="store_true", help="scan again what is finished")
+    parser.add_argument(
+        "--everything", action="store_true",
+        help="vehicles of whole scenes (also a .vrt of GeoTIFFs beside it) as GeoJSON; no database, no observations",
+    )
+    parser.add_argument("--out", metavar="PATH", help="with --everything: FILE.geojson for one scene, else a folder")
     parser.add_argument(
         "--weights-dir", type=Path, metavar="DIR", help="folder with other vehicles, slots and panels .safetensors and cards"
     )

@@ -103,10 +103,22 @@ class BlockReader:
                 said = " ".join(str(error).split())[:160]
                 message = f"{self._facts.path.name}: its pixels cannot be decoded ({said}); copy the file again."
                 raise WindowUnreadableError(message) from error
+            self.cost += self._cost(row, column)
         self._uses[key] -= 1
         if self._uses[key] > 0:
             self._kept[key] = pixels
         return pixels
+
+    def _cost(self, row: int, column: int) -> ReadCost:
+        """Bytes of the blocks of one unit, in one request."""
+        size, block = (self._facts.size.height, self._facts.size.width), self._dataset.block_shapes[0]
+        rows, columns = (
+            range(at * unit // edge, -(-min((at + 1) * unit, length) // edge))
+            for at, unit, edge, length in zip((row, column), self._unit, block, size, strict=True)
+        )
+        extents = [block_extent(self._dataset, c, r) for r in rows for c in columns]
+        count = sum(extent[1] for extent in extents if extent is not None)
+        return ReadCost(bytes_read=count, bytes_needed=count, requests=1)
 
     def _same(self, jpeg: JpegBlocks) -> bool:
         """Whether OpenCV gives what GDAL gives, looked at in the middle of the raster."""
