@@ -22,6 +22,8 @@ _LEAST_GROUPS_BY_GSD = 2
 _STEPS = 24
 """At most about so many steps of the isotonic map."""
 _LEAST_SLOPE = 1e-3
+_LEAST_RISE = 0.02
+"""Maps rise, also where a network that learnt nothing would ask for the contrary."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def choose_calibrator(answers: Answers) -> tuple[Calibrator, Mapping[str, object
     calibrator = fits[chosen](answers)
     rows = [_compared(name, fit, answers, folds, means[name]) for name, fit in fits.items()]
     return calibrator, {
-        "chosen": asdict(calibrator),
+        "chosen": {**asdict(calibrator), "knots": [list(knot) for knot in calibrator.knots]},
         "compared_on_left_out_groups": rows,
         "answers": len(answers.raw),
         "groups": len(set(answers.group.tolist())),
@@ -114,11 +116,12 @@ def _candidates(answers: Answers) -> dict[str, _Fit]:
 
 def _temperature(answers: Answers) -> Calibrator:
     slope = fit_logistic(logit(answers.raw).astype(np.float64)[:, None], smoothed(answers.right))[0]
-    return Calibrator("temperature", float(slope))
+    return Calibrator("temperature", max(_LEAST_RISE, float(slope)))
 
 
 def _platt(answers: Answers) -> Calibrator:
-    return Calibrator("platt", *fit_calibration(answers.raw, answers.right))
+    slope, intercept = fit_calibration(answers.raw, answers.right)
+    return Calibrator("platt", max(_LEAST_RISE, slope), intercept)
 
 
 def _by_gsd(answers: Answers) -> Calibrator:
@@ -126,7 +129,7 @@ def _by_gsd(answers: Answers) -> Calibrator:
     columns = [logit(answers.raw).astype(np.float64), np.ones(len(answers.raw)), np.log(answers.gsd_m / reference)]
     slope, intercept, by_gsd = (float(v) for v in fit_logistic(np.stack(columns, 1), smoothed(answers.right)))
     low, high = float(answers.gsd_m.min()), float(answers.gsd_m.max())
-    return Calibrator("platt+gsd", slope, intercept, by_gsd, reference, low, high)
+    return Calibrator("platt+gsd", max(_LEAST_RISE, slope), intercept, by_gsd, reference, low, high)
 
 
 def _isotonic(answers: Answers) -> Calibrator:

@@ -96,7 +96,7 @@ def _figure_key(kind: str, args: argparse.Namespace) -> str:
 
 def _keep(weights: Path, key: str, figures: Mapping[str, object]) -> None:
     card = read_card(weights)
-    kept = {k: v for k, v in figures.items() if k not in ("model", "model_sha256", "reliability")}
+    kept = {k: v for k, v in figures.items() if k not in ("model", "model_sha256", "reliability", "problems")}
     write_card(weights, replace(card, figures={**card.figures, key: kept}))
 
 

@@ -161,7 +161,7 @@ def _row(kept: Mapping[str, Any]) -> CountRow:
 
 def as_rows(rows: Sequence[CountRow]) -> tuple[Mapping[str, object], ...]:
     """As a card keeps them."""
-    return tuple(asdict(row) for row in rows)
+    return tuple({**asdict(row), "recall95": list(row.recall95)} for row in rows)
 
 
 def row_at(rows: Sequence[CountRow], gsd_m: float) -> CountRow:

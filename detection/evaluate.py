@@ -18,7 +18,7 @@ from collateral.progress import progress
 from detection.arrays import floats
 from detection.bootstrap import bootstrap, cluster_numbers, cluster_sums
 from detection.counting import rows_of
-from detection.dataset import Boxes, LabelledImage, Picture, read_boxes_folder, resample
+from detection.dataset import Boxes, LabelledImage, Picture, Problems, read_boxes_folder, resample
 from detection.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, UNCERTAIN, Gallery, cut_out
 from detection.infer import Box, PanelSegmenter, SlotClassifier, VehicleDetector
 from detection.metrics import Counted, match, undecided
@@ -106,7 +106,8 @@ def evaluate_vehicles(
     if seen_at_m is not None and not seen_at_m > 0:
         raise InvalidInputError(f"Pictures cannot be resampled to {seen_at_m} m per pixel; name a number above 0.")
     detector = VehicleDetector.load(weights)
-    items = read_boxes_folder(data, split, groups)
+    problems: Problems = []
+    items = read_boxes_folder(data, split, groups, problems)
     found = []
     for item in progress(items, "detecting", unit="image"):
         found.append(find(detector, item, seen_at_m))
@@ -118,6 +119,7 @@ def evaluate_vehicles(
         **summarise(found, detector.threshold),
         **interval_coverage(found, detector.threshold, detector.card),
         **identity(detector),
+        "problems": problems,
     }
 
 

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from collateral.errors import InvalidInputError
 from collateral.progress import progress
 from detection.arrays import Floats
 from detection.bootstrap import bootstrap, cluster_numbers, cluster_sums, ratio_of
@@ -17,6 +16,7 @@ from detection.dataset import (
     Chip,
     MaskedImage,
     Picture,
+    Problems,
     read_chips_folder,
     read_masks_folder,
     read_slots_folder,
@@ -55,7 +55,8 @@ def evaluate_solar_chips(
 ) -> dict[str, object]:
     """Figures of `collateral evaluate solar-chips` for a Chips folder: does the roof carry panels?"""
     segmenter = PanelSegmenter.load(weights)
-    chips = read_chips_folder(data, split)
+    problems: Problems = []
+    chips = read_chips_folder(data, split, problems)
     probability = np.array(
         [chip_presence(segmenter, chip) for chip in progress(chips, "segmenting", unit="chip")], np.float32
     )
@@ -76,6 +77,7 @@ def evaluate_solar_chips(
         "presence_threshold": threshold,
         **by_group(groups, lambda own: binary_scores(said[own], labels[own]), "accuracy"),
         **identity(segmenter),
+        "problems": problems,
     }
 
 
@@ -99,7 +101,8 @@ def evaluate_panels(
 ) -> dict[str, object]:
     """Figures of `collateral evaluate panels` for a Masks folder, over all pixels of the split."""
     segmenter = PanelSegmenter.load(weights)
-    items = read_masks_folder(data, split)
+    problems: Problems = []
+    items = read_masks_folder(data, split, problems=problems)
     sums, confidence, right, sizes = [], [], [], []
     for item in progress(items, "segmenting", unit="image"):
         probability = panel_probability(segmenter, item)
@@ -123,6 +126,7 @@ def evaluate_panels(
         **confidence_figures(np.concatenate(confidence), np.concatenate(right), np.repeat(numbers, sizes)),
         **by_group(groups, lambda own: _area_figures(table[own]), "iou"),
         **identity(segmenter),
+        "problems": problems,
     }
 
 
@@ -161,9 +165,8 @@ def evaluate_slots(
     """Figures of `collateral evaluate slots` for a Slots folder. Between the card's two limits the answer is unknown;
     an unknown slot counts as wrong in `accuracy`."""
     classifier = SlotClassifier.load(weights)
-    chips = read_slots_folder(data, split)
-    if not chips:
-        raise InvalidInputError(f"{data} has no slot of split {split!r}.")
+    problems: Problems = []
+    chips = read_slots_folder(data, split, problems)
     probability = classifier.classify(np.stack([slot_chip(chip.image) for chip in chips]))
     labels, groups = np.array([chip.label == 1 for chip in chips]), [chip.group for chip in chips]
     low, high = (float(str(classifier.card.config.get(k, 0.5))) for k in ("unknown_above", "unknown_below"))
@@ -185,6 +188,7 @@ def evaluate_slots(
         **answer_figures(probability, labels, groups),
         **by_group(groups, figures, "accuracy"),
         **identity(classifier),
+        "problems": problems,
     }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from data_samples.boxes_folder import random_state, write_boxes_folder, write_sl
 from data_samples.layout import make_layout
 from data_samples.render import render_scene
 from detection.commands import COMMANDS
+from detection.gallery import Gallery
 from detection.weightfile import default_path, read_card
 
 DATA = os.environ.get("COLLATERAL_DATA")
@@ -50,8 +53,45 @@ def test_vehicle_figures(rendered: Path) -> None:
     by_source = figures["by_source"]
     assert isinstance(by_source, dict) and set(by_source) == {"rendered"}
     assert {"f1_iou30", "count_error", "objects"} <= set(by_source["rendered"])
+    limits, rows = figures["brier_interval95"], figures["reliability"]
+    assert isinstance(limits, list) and limits[0] <= float(str(figures["brier"])) <= limits[1]
+    assert isinstance(rows, list) and sum(row["n"] for row in rows) > 0 and figures["problems"] == []
     coarse = _run("evaluate vehicles", "--data", str(rendered / "vehicles"), "--split", "train", "--gsd", "0.3")
     assert coarse["gsd_m"] == 0.3 and coarse["f1_iou30"] != figures["f1_iou30"]
+
+
+def test_errors_are_shown_and_what_cannot_be_read_is_reported(rendered: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "<i>vehicles"
+    shutil.copytree(rendered / "vehicles", folder)
+    names = sorted(path.stem for path in (folder / "labels").glob("*.txt"))
+    (folder / "labels" / f"{names[0]}.txt").write_text("0 0.02 0.02 0.03 0.03\n")  # one that is nowhere
+    (folder / "oriented" / f"{names[0]}.txt").unlink(missing_ok=True)
+    (folder / "labels" / f"{names[1]}.txt").write_text("nothing\n")
+    pages, plot = tmp_path / "errors", tmp_path / "r.svg"
+    words = ["--data", str(folder), "--split", "train", "--gallery", str(pages), "--reliability", str(plot)]
+    figures = _run("evaluate vehicles", *words)
+    problems = figures["problems"]
+    assert isinstance(problems, list) and len(problems) == 1 and figures["images"] == 4
+    assert names[1] in problems[0]["file"] and problems[0]["row"] == 1
+    shown = figures["gallery"]
+    assert isinstance(shown, dict) and shown["false negative"] >= 1
+    text = (pages / "index.html").read_text()
+    cases = json.loads((pages / "gallery.json").read_text())["cases"]
+    assert "&lt;i&gt;vehicles" in text and "<i>vehicles" not in text and names[0] in text
+    assert all((pages / case["file"]).stat().st_size > 0 for case in cases)
+    wrong = [case["confidence"] for case in cases if case["kind"] == "false positive"]
+    assert wrong == sorted(wrong, reverse=True)
+    assert plot.read_text().startswith("<svg")
+    _run("evaluate vehicles", *words)  # a gallery may be written over
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("keep")
+    with pytest.raises(UsageError, match="something else than a gallery"):
+        Gallery("x").write(tmp_path / "mine", {})
+    page = tmp_path / "card.html"
+    _run("models card", "vehicles", "--html", str(page), "--gallery", str(pages))
+    assert "data:image/jpeg;base64," in page.read_text() and "Model card: vehicles" in page.read_text()
+    with pytest.raises(InvalidInputError, match="is no gallery"):
+        _run("models card", "vehicles", "--html", str(page), "--gallery", str(tmp_path / "mine"))
 
 
 def test_slot_figures(rendered: Path) -> None:
@@ -67,8 +107,10 @@ def test_panel_figures(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "images" / "a.png"), image)
     cv2.imwrite(str(tmp_path / "masks" / "a.png"), np.zeros((120, 120), np.uint8))
     (tmp_path / "index.csv").write_text("name,split,gsd_m,label\na,val,0.25,0\n")
-    assert {"n", "iou", "f1", "area_error"} <= set(_run("evaluate panels", "--data", str(tmp_path)))
-    assert {"n", "precision", "recall", "f1", "ece"} <= set(_run("evaluate solar-chips", "--data", str(tmp_path)))
+    panels = _run("evaluate panels", "--data", str(tmp_path), "--gallery", str(tmp_path / "e"))
+    assert {"n", "iou", "f1", "area_error", "ece", "brier", "by_group", "worst_group", "iou_interval95"} <= set(panels)
+    chips = _run("evaluate solar-chips", "--data", str(tmp_path), "--gallery", str(tmp_path / "f"))
+    assert {"n", "precision", "recall", "f1", "ece", "brier", "ece_interval95", "worst_group"} <= set(chips)
 
 
 def test_scene_figures(tmp_path: Path) -> None:
@@ -89,6 +131,19 @@ def test_models_commands() -> None:
     assert read_card(default_path("vehicles")).sha256 in str(_run("models list")["models"])
     assert _run("models card", "panels")["network"] == "panels"
     assert set(_run("models verify")["verified"]) >= {"vehicles", "panels", "slots"}  # type: ignore[call-overload]
+
+
+def test_derived_models_are_looked_at(tmp_path: Path) -> None:
+    models = tmp_path / ".runtime" / "models"
+    models.mkdir(parents=True)
+    known, foreign = read_card(default_path("slots")).sha256[:16], "f" * 16
+    for name, whole in ((f"{known}-1-x", False), (f"{foreign}-1-x", True)):
+        (models / f"{name}.xml").write_text("<net/>")
+        (models / f"{name}.bin").write_bytes(b"1" if whole else b"")
+    parser = argparse.ArgumentParser()
+    outcome = COMMANDS["models verify"].run(parser.parse_args([]), Settings(home=tmp_path, runtime=tmp_path / ".runtime"))
+    states = {str(row["file"])[:16]: row["state"] for row in outcome.payload["derived"]}  # type: ignore[attr-defined]
+    assert states == {known: "damaged", foreign: "left over"} and not outcome.ok
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:

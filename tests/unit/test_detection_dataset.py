@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from collateral.errors import InvalidInputError
-from detection.dataset import read_boxes_folder, read_chips_folder, read_masks_folder, read_slots_folder, resample
+from detection.dataset import (
+    Problems,
+    read_boxes_folder,
+    read_chips_folder,
+    read_masks_folder,
+    read_slots_folder,
+    resample,
+)
 from detection.evaluate import to_grid
 
 
@@ -106,3 +113,54 @@ def test_an_index_that_cannot_be_meant_is_refused(tmp_path: Path, index: str, sa
     (tmp_path / "index.csv").write_bytes(index.encode("latin-1"))
     with pytest.raises(InvalidInputError, match=said):
         read_boxes_folder(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("labels", "row", "said"),
+    [
+        ("0 0.5 0.5 0.2 0.5\n3 0.1 0.1 0.1 0.1\n", 2, "class 3 is out of range"),
+        ("0.5 0.5 0.5 0.2 0.5\n", 1, "class 0.5 is out of range"),
+        ("0 0.5 0.5 0.2\n", 1, "not a table of 5 numbers"),
+        ("0 0.5 0.5 nan 0.2\n", 1, "not a table of 5 numbers"),
+        ("0 120 80 20 30\n", 1, "is not in the picture"),
+        ("0 0.5 0.5 0 0.2\n", 1, "is not in the picture"),
+    ],
+)
+def test_wrong_labels_are_named_or_left_out(boxes: Path, labels: str, row: int, said: str) -> None:
+    (boxes / "dataset.json").write_text('{"classes": ["car", "heavy"]}')
+    (boxes / "labels" / "a.txt").write_text(labels)
+    with pytest.raises(InvalidInputError, match=said):
+        read_boxes_folder(boxes, "train")
+    problems: Problems = []
+    assert [item.name for item in read_boxes_folder(boxes, "train", problems=problems)] == ["b"]
+    (problem,) = problems
+    assert problem["row"] == row and str(problem["file"]).endswith("labels/a.txt")
+    assert said in str(problem["problem"]) and problem["remedy"]
+
+
+def test_pictures_that_cannot_be_read_are_left_out_unless_all_are(boxes: Path) -> None:
+    (boxes / "images" / "a.png").write_bytes(b"")
+    problems: Problems = []
+    assert len(read_boxes_folder(boxes, "train", problems=problems)) == 1
+    assert "no readable picture" in str(problems[0]["problem"])
+    (boxes / "images" / "b.png").unlink()
+    with pytest.raises(InvalidInputError, match="has no picture 'b'"):
+        read_boxes_folder(boxes, "train", problems=[])
+
+
+def test_names_are_unique_and_an_index_without_rows_says_so(boxes: Path) -> None:
+    index = boxes / "index.csv"
+    index.write_text("name,split,gsd_m\na,train,0.1\nb,train,0.1\na,train,0.1\na,val,0.1\n")
+    with pytest.raises(InvalidInputError, match=r"index\.csv, row 4: the name 'a' is already in row 2"):
+        read_boxes_folder(boxes, "train")
+    assert len(read_boxes_folder(boxes, "val")) == 1
+    index.write_text("name,split,gsd_m\n")
+    with pytest.raises(InvalidInputError, match="a header and no rows"):
+        read_boxes_folder(boxes, "train")
+
+
+def test_labels_of_chips_are_yes_or_no(tmp_path: Path) -> None:
+    _picture(tmp_path / "images" / "c.png")
+    (tmp_path / "index.csv").write_text("name,split,gsd_m,label\nc,val,0.3,2\n")
+    with pytest.raises(InvalidInputError, match=r"row 2: 'c' has label '2'; 0 or 1 is needed"):
+        read_chips_folder(tmp_path, "val")

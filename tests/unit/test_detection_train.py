@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from collateral.errors import InvalidInputError
+from detection.recipes import Job, train_named
 from detection.train import Schedule, train
+from detection.train_config import checked_schedule, folder_digest, read_train_config
+from detection.weightfile import read_card
 
 
 class _Tiny(nn.Module):
@@ -73,3 +78,89 @@ def test_it_learns(tmp_path: Path) -> None:
     task = _Brightness()
     train(task, Schedule(steps=150, batch=8, rate=5e-2, warmup=5, checkpoint_every=150), tmp_path / "c.pt")
     assert np.mean(task.losses[-20:]) < 0.6 * np.mean(task.losses[:10])
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
+    one = train(_Brightness(), PLAN, tmp_path / "1.pt")
+    again = train(_Brightness(), PLAN, tmp_path / "2.pt")
+    assert all(torch.equal(one[key], again[key]) for key in one)
+
+
+def test_a_config_is_read_with_paths_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "a.toml"
+    file.write_text('data = "data"\nout = "w.safetensors"\n[schedule]\nsteps = 20\nrate = 1\nseed = 3\n')
+    config = read_train_config(file)
+    assert config.data == tmp_path / "data" and config.out == tmp_path / "w.safetensors" and config.rendered is None
+    assert config.schedule == {"steps": 20, "rate": 1.0, "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("steps = 20", "has the key 'steps'; there may be data"),
+        ("data = 3", "a path in quotes"),
+        ('data = "nowhere"', "which is no folder"),
+        ('start = "w.safetensors"', "which is missing"),
+        ('out = "w.pt"', "written as .safetensors"),
+        ("schedule = 4", "wanted is a table"),
+        ("[schedule]\nsteps = 0", "steps is 0; a whole number from 1 on"),
+        ("[schedule]\nsteps = 2.5", "a whole number"),
+        ("[schedule]\nseed = true", "seed is True"),
+        ("[schedule]\nrate = 7.0", "from 1e-09 to 1"),
+        ("[schedule]\nrate = nan", "rate is nan"),
+        ("[schedule]\nspeed = 1", "the schedule has 'speed'"),
+        ("[schedule", "is no TOML"),
+    ],
+)
+def test_a_config_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    with pytest.raises(InvalidInputError, match=said):
+        read_train_config(file)
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_train_config(tmp_path / "b.toml")
+    with pytest.raises(InvalidInputError, match="the command line: steps is -1"):
+        checked_schedule({"steps": -1}, "the command line")
+
+
+def test_a_digest_follows_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    one = folder_digest(tmp_path)
+    assert folder_digest(tmp_path) == one
+    (tmp_path / "a").write_text("2")
+    two = folder_digest(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len({one, two, folder_digest(tmp_path)}) == 3
+
+
+def _slots_folder(root: Path) -> None:
+    rng = np.random.default_rng(3)
+    rows = ["name,split,label"]
+    for number in range(24):
+        label = number % 2
+        name = f"{('empty', 'occupied')[label]}/{number}.png"
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / name), rng.integers(60 + 120 * label, 90 + 120 * label, (40, 30, 3), dtype=np.uint8))
+        rows.append(f"{name},train,{label}")
+    (root / "index.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.timeout(120)
+def test_a_recipe_end_to_end_repeats_and_its_card_says_how(tmp_path: Path) -> None:
+    _slots_folder(tmp_path / "slot_occupancy")
+    schedule = {"steps": 3, "batch": 4, "warmup": 1, "seed": 5}
+    cards = []
+    for turn in ("one", "two"):
+        out = tmp_path / f"{turn}.safetensors"
+        cards.append(train_named("slots", Job(tmp_path, None, tmp_path / turn, out, schedule)))
+        assert read_card(out) == cards[-1]
+    assert cards[0].sha256 == cards[1].sha256
+    assert cards[0].config["asked"] == schedule and cards[0].config["steps"] == 3 and cards[0].seed == 5
+    assert cards[0].data_digest == {"slot_occupancy": folder_digest(tmp_path / "slot_occupancy")}
+    assert str(cards[0].versions["torch"]).startswith("2.") and cards[0].calibrator["chosen"]
+    out = tmp_path / "one.safetensors"
+    again = train_named("slots", Job(tmp_path, None, tmp_path / "x", out, calibrate_only=True))
+    assert again.sha256 == cards[0].sha256 and again.versions == cards[0].versions
+    onward = train_named("slots", Job(tmp_path, None, tmp_path / "y", tmp_path / "three.safetensors", schedule, start=out))
+    assert onward.sha256 != cards[0].sha256
