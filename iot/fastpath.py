@@ -187,32 +187,38 @@ class PlainReader:
             sequence = body["seq"]
             if body["v"] != VERSION or body["v"] is True or type(sequence) is not int or not 0 <= sequence < MAX_SEQUENCE:
                 return False
-            if "samples" in body:
-                samples = body["samples"] if len(body) == 3 else ()
-            else:
-                samples = [{"time": body["time"], "values": {body["quantity"]: body["value"]}}] if len(body) == 5 else ()
-            rows = []
-            points = 0
-            for entry in samples:
-                inner, when = entry["values"], entry["time"]
-                moment = when * 1000 if type(when) is int else iso_us(when)
-                shape = route.shapes.get(tuple(inner)) or route.shape(tuple(inner))
-                if shape is None or type(inner) is not dict or not LIMITS.oldest_us <= moment <= highest:
+            if "samples" not in body:
+                if len(body) != 5:
                     return False
-                points += len(shape)
-                rows.append((shape, inner, moment))
+                samples = [{"time": body["time"], "values": {body["quantity"]: body["value"]}}]
+            elif len(body) == 3 and type(body["samples"]) is list:
+                samples = body["samples"]
+            else:
+                return False
+            times = [entry["time"] for entry in samples]
+            inner = [entry["values"] for entry in samples]
+            names = [tuple(entry) for entry in inner]
+            if set(map(type, times)) == {int}:
+                moments = [time * 1000 for time in times]
+            else:
+                moments = [time * 1000 if type(time) is int else iso_us(time) for time in times]
+            shapes = [route.shapes.get(entry) or route.shape(entry) for entry in names]
         except (KeyError, TypeError, ValueError, AttributeError):
             return False
-        if not rows or type(samples) is not list or points > LIMITS.points:
+        if not shapes or None in shapes or set(map(type, inner)) != {dict}:
             return False
-        for shape, inner, moment in rows:
-            self._slots.extend(shape)
-            self._values.extend(inner.values())
-            self._moments.append(moment)
-            self._widths.append(len(shape))
+        widths = list(map(len, names))
+        if sum(widths) > LIMITS.points or not (LIMITS.oldest_us <= min(moments) and max(moments) <= highest):
+            return False
+        self._moments.extend(moments)
+        self._widths.extend(widths)
+        for shape in shapes:
+            self._slots.extend(shape or ())
+        for entry in inner:
+            self._values.extend(entry.values())
         self._devices.append(route.device)
         self._sequences.append(sequence)
-        self._spans.append(len(rows))
+        self._spans.append(len(samples))
         self._received.append(received_us)
         self._origins.append((block, n))
         return True

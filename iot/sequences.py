@@ -45,7 +45,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Heard:
-    """Messages of one device; arrays of one length."""
+    """Messages of one device by number and time, each (number, time) once; arrays of one length."""
 
     number: NDArray[np.int64]
     time_us: NDArray[np.int64]
@@ -54,13 +54,6 @@ class Heard:
     def columns(self) -> tuple[NDArray[np.int64], ...]:
         """All three."""
         return self.number, self.time_us, self.received_us
-
-    def ordered(self) -> Heard:
-        """By number and time, each (number, time) once with its first arrival."""
-        order = np.lexsort((self.received_us, self.time_us, self.number))
-        number, moment, received = (column[order] for column in self.columns())
-        new = np.append(True, (np.diff(number) != 0) | (np.diff(moment) != 0))[: len(number)]
-        return Heard(number[new], moment[new], received[new])
 
 
 @dataclass(frozen=True)
@@ -85,19 +78,12 @@ def weave(runs: Sequence[Run], heard: Heard) -> list[Run]:
 
     Args:
         runs: as they were, empty for a device heard first.
-        heard: messages in any order, any of them more than once.
+        heard: what came.
 
     Returns:
         All runs in the order of generations and numbers.
     """
-    heard = heard.ordered()
-    if (longer := _continued(runs, heard)) is not None:
-        return longer
-    pieces = [
-        Run(0, number, number, moment, moment, received, False)
-        for number, moment, received in zip(*(column.tolist() for column in heard.columns()), strict=True)
-        if not any(_holds(run, number, moment) for run in runs)
-    ]
+    pieces = _pieces(runs, heard)
     if not pieces:
         return list(runs)
     # The first run so far had nothing before it to tell; that may change.
@@ -105,6 +91,16 @@ def weave(runs: Sequence[Run], heard: Heard) -> list[Run]:
     ordered = sorted(_linked([*known, *pieces]), key=lambda run: (run.first_us, run.first, run.last_us))
     generations = sorted(_generations(ordered), key=lambda run: (run.generation, run.first, run.last))
     return _noted(_joined(generations))[-MAX_RUNS:]
+
+
+def continued(runs: Sequence[Run], stretch: Run) -> list[Run] | None:
+    """The usual case, quickly: a stretch without a hole that follows the last run, or begins one; None when it does not."""
+    if not runs:
+        return [replace(stretch, reported=True)]
+    end = runs[-1]
+    if stretch.first != end.last + 1 or stretch.first_us < end.last_us:
+        return None
+    return [*runs[:-1], replace(end, last=stretch.last, last_us=stretch.last_us)]
 
 
 def turns(runs: Sequence[Run]) -> tuple[list[Run], list[Turn]]:
@@ -135,29 +131,30 @@ def holes(runs: Sequence[Run]) -> list[tuple[int, int]]:
     ]
 
 
-def _continued(runs: Sequence[Run], heard: Heard) -> list[Run] | None:
-    """The usual case, quickly: everything follows the last run, or begins one, without a hole."""
-    number, moment = heard.number, heard.time_us
+def _pieces(runs: Sequence[Run], heard: Heard) -> list[Run]:
+    """What is not in the runs yet: stretches of numbers that came once each, else every message on its own."""
+    new = np.ones(len(heard.number), bool)
+    for run in runs:
+        new &= ~_held(run, heard)
+    number, moment, received = (column[new] for column in heard.columns())
     if len(number) == 0:
-        return list(runs)
-    if (np.diff(number) != 1).any() or (np.diff(moment) < 0).any():
-        return None
-    first, last, first_us, last_us = int(number[0]), int(number[-1]), int(moment[0]), int(moment[-1])
-    if not runs:
-        return [Run(0, first, last, first_us, last_us, int(heard.received_us[0]), True)]
-    end = runs[-1]
-    if first != end.last + 1 or first_us < end.last_us:
-        return None
-    return [*runs[:-1], replace(end, last=last, last_us=last_us)]
+        return []
+    steps = np.diff(number)
+    cuts = np.flatnonzero((steps != 1) | (np.diff(moment) < 0)) + 1 if (steps > 0).all() else np.arange(1, len(number))
+    begins, ends = np.append(0, cuts), np.append(cuts, len(number)) - 1
+    return [
+        Run(0, int(number[begin]), int(number[end]), int(moment[begin]), int(moment[end]), int(received[begin]), False)
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+    ]
 
 
-def _holds(run: Run, number: int, moment: int) -> bool:
-    """The message is one of those of the run: number and time both lie in it, at its ends exactly."""
-    if not run.first <= number <= run.last:
-        return False
-    if number in (run.first, run.last):
-        return (number == run.first and moment == run.first_us) or (number == run.last and moment == run.last_us)
-    return run.first_us <= moment <= run.last_us
+def _held(run: Run, heard: Heard) -> NDArray[np.bool_]:
+    """Messages that are one of those of the run: number and time both lie in it, at its ends exactly."""
+    number, moment = heard.number, heard.time_us
+    within = (number > run.first) & (number < run.last) & (moment >= run.first_us) & (moment <= run.last_us)
+    first = (number == run.first) & (moment == run.first_us)
+    held: NDArray[np.bool_] = within | first | ((number == run.last) & (moment == run.last_us))
+    return held
 
 
 def _linked(pieces: Sequence[Run]) -> list[Run]:

@@ -40,7 +40,7 @@ from iot.topicbook import SeriesKey, TopicBook
 DAY_US = 86_400_000_000
 HELD_US = 30_000_000
 """Longest time between arrival and commit that is not told; less than `iot.statements.SETTLE_US`."""
-SETTLE_EVERY_S = 2.0
+SETTLE_EVERY_S = 4.0
 """Between two rounds of settling message numbers."""
 _LOG = logging.getLogger("iot.writer")
 
@@ -278,7 +278,7 @@ class Settling:
     def heard(self) -> None:
         """A batch was committed; settles when it is time, for under load the pipe is never empty."""
         now = time.monotonic()
-        self._until = now + self._patience_s + 3 * SETTLE_EVERY_S
+        self._until = now + self._patience_s + 2 * SETTLE_EVERY_S
         if now >= self._next:
             self.run()
 

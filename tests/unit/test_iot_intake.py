@@ -8,6 +8,7 @@ import paho.mqtt.client as paho
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from iot.intake import PAHO_INSIDE, Intake, RawMessage, block_of
 from iot.mqtt import make_client_of
@@ -27,14 +28,14 @@ class Stream(Intake):
     """An intake that reads from memory and notes what paho gets."""
 
     def __init__(self) -> None:
-        super().__init__(paho.CallbackAPIVersion.VERSION2)
+        super().__init__(CallbackAPIVersion.VERSION2)
         self.pieces: list[bytes] = []
         self.control: list[tuple[int, bytes]] = []
 
     def _sock_recv(self, bufsize: int) -> bytes:
         return self.pieces.pop(0)
 
-    def _packet_handle(self) -> paho.MQTTErrorCode:
+    def _packet_handle(self) -> MQTTErrorCode:
         self.control.append((self._in_packet["command"], bytes(self._in_packet["packet"])))
         return paho.MQTT_ERR_SUCCESS
 

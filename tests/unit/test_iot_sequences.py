@@ -9,21 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iot.sequences import Heard, Run, holes, turns, weave
+from collateral.db.arrivals import HEARD, HeardRow
+from iot.sequences import Run, holes, turns
+from iot.settle import by_device, taken_in
 
 Pair = tuple[int, int]
 
 
-def heard(pairs: Sequence[Pair]) -> Heard:
-    numbers, times = zip(*pairs, strict=True)
-    return Heard(np.array(numbers), np.array(times), np.arange(len(pairs)))
+def batch(pairs: Sequence[Pair]) -> HeardRow:
+    messages = np.zeros(len(pairs), HEARD)
+    messages["sequence"], messages["time_us"] = zip(*pairs, strict=True)
+    return HeardRow(1, ["m"], messages, 1)
 
 
-def woven(*batches: Sequence[Pair]) -> list[Run]:
-    runs: list[Run] = []
-    for batch in batches:
-        runs = weave(runs, heard(batch))
-    return runs
+def woven(*batches: Sequence[Pair], runs: Sequence[Run] = ()) -> list[Run]:
+    """As if each batch were settled on its own."""
+    found = list(runs)
+    for pairs in batches:
+        found = taken_in(found, by_device([batch(pairs)])["m"])
+    return found
 
 
 def shape(runs: Sequence[Run]) -> list[tuple[int, int, int]]:
@@ -43,9 +47,9 @@ def test_a_hole_is_told_once_and_closes_when_the_missing_come() -> None:
         ("sequence_gap", {"first_missing": 3, "last_missing": 5, "count": 3})
     ]
     assert holes(runs) == [(3, 5)]
-    runs = weave(runs, heard([(4, 40)]))
+    runs = woven([(4, 40)], runs=runs)
     assert holes(runs) == [(3, 3), (5, 5)] and turns(runs)[1] == []
-    runs = weave(runs, heard([(5, 50), (3, 30)]))
+    runs = woven([(5, 50), (3, 30)], runs=runs)
     assert shape(runs) == [(0, 1, 6)]
 
 
