@@ -41,6 +41,7 @@ TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     ("evaluate", "slots"): ("detection.commands", "slot classifier against labelled slots"),
     ("evaluate", "scenes"): ("detection.commands", "all detectors against rendered scenes and their truth"),
     ("evaluate", "anomalies"): ("iot.anomaly_commands", "anomaly detectors against public benchmarks"),
+    ("evaluate", "quality"): ("iot.quality_commands", "quality rules on labelled and injected faults"),
     ("evaluate", "tracks"): ("iot.routes_commands", "route deviations on real trips"),
     ("models", "list"): ("detection.commands", "the detectors that are installed"),
     ("models", "card"): ("detection.commands", "print one model card"),

@@ -58,11 +58,12 @@ def _live_days(grid: DayGrid, day: NDArray[np.int64], same: NDArray[np.bool_], s
     return np.asarray(usual.to_numpy() >= USUAL_CHANGE)
 
 
-def replayed_hours(grid: DayGrid, signal: Signal) -> Floats:
-    """Per day the hours that lie in a stretch of 6 h or more equal, sample by sample, to an earlier one."""
+def replayed(signal: Signal) -> NDArray[np.bool_]:
+    """Readings in a stretch of 6 h or more equal, sample by sample, to an earlier one."""
     width = max(6, round(REPLAY_HOURS * HOUR_US / signal.interval_us))
+    nothing = np.zeros(len(signal.value), dtype=bool)
     if len(signal.value) < 2 * width or width > len(_MULTIPLIERS):
-        return np.zeros(len(grid))
+        return nothing
     windows = np.lib.stride_tricks.sliding_window_view(signal.value, width)
     ordered = np.sort(windows, axis=1)
     varied = ((np.diff(ordered, axis=1) != 0).sum(axis=1) + 1) * 2 >= width
@@ -70,7 +71,7 @@ def replayed_hours(grid: DayGrid, signal: Signal) -> Floats:
     whole_us = width * signal.interval_us
     usable = np.flatnonzero(varied & (span <= 1.25 * whole_us) & (span >= 0.75 * whole_us))
     if len(usable) == 0:
-        return np.zeros(len(grid))
+        return nothing
     prints = _fingerprints(signal.value, width)[usable]
     order = np.argsort(prints, kind="stable")
     place, equal = usable[order], prints[order][1:] == prints[order][:-1]
@@ -80,9 +81,13 @@ def replayed_hours(grid: DayGrid, signal: Signal) -> Floats:
     marked = np.zeros(len(signal.value) + 1, dtype=np.int64)
     np.add.at(marked, repeats, 1)
     np.add.at(marked, repeats + width, -1)
-    inside = np.cumsum(marked[:-1]) > 0
+    return np.cumsum(marked[:-1]) > 0
+
+
+def replayed_hours(grid: DayGrid, signal: Signal) -> Floats:
+    """Per day the hours that lie in a stretch of 6 h or more equal, sample by sample, to an earlier one."""
     day = grid.ending_in(signal.time_us)
-    chosen = inside & (day >= 0) & (day < len(grid))
+    chosen = replayed(signal) & (day >= 0) & (day < len(grid))
     lasted_us = np.bincount(day[chosen], weights=signal.lasting_us[chosen], minlength=len(grid))
     return np.asarray(np.minimum(24.0, lasted_us / HOUR_US), dtype=np.float64)
 
