@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -69,13 +70,21 @@ def _verify(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _derived(cache: Path, known: set[str]) -> list[dict[str, str]]:
     """Models in the cache: 'in use', 'damaged', or 'left over' from weights that are not shipped (any more)."""
-    rows = []
-    for path in sorted(cache.glob("*.xml")) if cache.is_dir() else []:
-        source = path.name.split("-")[0]
-        whole = path.with_suffix(".bin").is_file() and path.with_suffix(".bin").stat().st_size > 0
-        ours = any(sha.startswith(source) for sha in known)
-        rows.append({"file": path.name, "state": "damaged" if not whole else "in use" if ours else "left over"})
-    return rows
+    paths = sorted(cache.glob("*.xml")) if cache.is_dir() else []
+    return [{"file": path.name, "state": _state(path, known)} for path in paths]
+
+
+def _state(path: Path, known: set[str]) -> str:
+    """A model says which weights it was made from; its name says so too (see `detection.runtime_openvino`)."""
+    named = next((sha for sha in known if sha.startswith(path.name.split("-")[0])), None)
+    binary = path.with_suffix(".bin")
+    content = path.read_text(encoding="utf-8", errors="replace")
+    told = re.search(r'<source_sha256 value="([0-9a-f]{64})"', content)
+    source = told.group(1) if told else None
+    if named is None or source is None:
+        return "left over"
+    whole = binary.is_file() and binary.stat().st_size > 0 and content.rstrip().endswith("</net>")
+    return "in use" if whole and source == named else "damaged"
 
 
 MODEL_COMMANDS: dict[str, Command] = {

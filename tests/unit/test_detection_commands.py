@@ -136,14 +136,23 @@ def test_models_commands() -> None:
 def test_derived_models_are_looked_at(tmp_path: Path) -> None:
     models = tmp_path / ".runtime" / "models"
     models.mkdir(parents=True)
-    known, foreign = read_card(default_path("slots")).sha256[:16], "f" * 16
-    for name, whole in ((f"{known}-1-x", False), (f"{foreign}-1-x", True)):
-        (models / f"{name}.xml").write_text("<net/>")
-        (models / f"{name}.bin").write_bytes(b"1" if whole else b"")
+    known, other, foreign = *(read_card(default_path(name)).sha256 for name in ("slots", "panels")), "f" * 64
+
+    def derived(name: str, source: str, content: bytes = b"1") -> None:
+        told = f'<net><rt_info><collateral><source_sha256 value="{source}"/></collateral></rt_info></net>'
+        (models / f"{name[:16]}-{source[:1]}{len(content)}.xml").write_text(told)
+        (models / f"{name[:16]}-{source[:1]}{len(content)}.bin").write_bytes(content)
+
+    derived(known, known, b"")
+    derived(foreign, foreign)
+    derived(other, other)
     parser = argparse.ArgumentParser()
     outcome = COMMANDS["models verify"].run(parser.parse_args([]), Settings(home=tmp_path, runtime=tmp_path / ".runtime"))
     states = {str(row["file"])[:16]: row["state"] for row in outcome.payload["derived"]}  # type: ignore[attr-defined]
-    assert states == {known: "damaged", foreign: "left over"} and not outcome.ok
+    assert states == {known[:16]: "damaged", foreign[:16]: "left over", other[:16]: "in use"} and not outcome.ok
+    derived(other, foreign)
+    outcome = COMMANDS["models verify"].run(parser.parse_args([]), Settings(home=tmp_path, runtime=tmp_path / ".runtime"))
+    assert [row["state"] for row in outcome.payload["derived"]].count("damaged") == 2  # type: ignore[attr-defined]
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
