@@ -149,11 +149,15 @@ def _vehicles(
 
 def _scenes(args: argparse.Namespace, settings: Settings) -> Outcome:
     _threads(settings)
-    return Outcome(evaluate_scenes(Path(args.truth)))
+    gallery = Gallery(f"rendered scenes: {Path(args.truth).name}") if args.gallery else None
+    figures = evaluate_scenes(Path(args.truth), gallery=gallery)
+    shown = {} if gallery is None else {"gallery": gallery.write(args.gallery, figures)}
+    return Outcome({**figures, **shown})
 
 
 def _configure_scenes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truth", required=True, help="folder of NAME.tif with NAME.truth.json beside each")
+    parser.add_argument("--gallery", type=Path, metavar="DIR", help="write pages of the errors into this new folder")
 
 
 COMMANDS: dict[str, Command] = {

@@ -22,9 +22,13 @@ from shapely.geometry import box
 from collateral.errors import InvalidInputError
 from collateral.progress import progress
 from detection.arrays import Floats, floats
+from detection.counting import rows_of
 from detection.dataset import Picture
+from detection.gallery import Gallery
 from detection.infer import HEAVY_M, Box, PanelSegmenter, SlotClassifier, VehicleDetector, rectify
 from detection.metrics import Counted, match, undecided, wilson
+from detection.observe import count_in_picture
+from detection.scene_gallery import show_slots, show_vehicles
 from detection.weightfile import default_path
 from imagery.grid import GridSpec, grid_over
 from imagery.raster import RasterFacts, inspect
@@ -98,6 +102,8 @@ class VehicleTally:
     heavy: Counted = field(default_factory=Counted)
     length_errors_m: list[float] = field(default_factory=list)
     by_gsd: dict[str, Counted] = field(default_factory=lambda: defaultdict(Counted))
+    corrected: list[tuple[float, bool]] = field(default_factory=list)
+    """Per scene: |corrected count - true count|, and whether its 95 % interval holds the true one."""
 
     def figures(self) -> dict[str, object]:
         """Figures; null where nothing was there to measure."""
@@ -108,11 +114,14 @@ class VehicleTally:
             "precision_iou30": self.every.precision,
             "recall_iou30": self.every.recall,
             "count_error": self.every.count_error,
+            "corrected_count_error": sum(gap for gap, _ in self.corrected) / max(1, self.every.objects)
+            if self.corrected else None,
+            "count_coverage95": float(np.mean([held for _, held in self.corrected])) if self.corrected else None,
             "heavy_f1": self.heavy.f1 if self.heavy.objects else None,
             "heavy_objects": self.heavy.objects,
             "length_error_m": float(np.mean(lengths)) if lengths else None,
             "f1_iou30_by_gsd": {gsd: counted.f1 for gsd, counted in sorted(self.by_gsd.items())},
-        }
+        }  # fmt: skip
 
 
 @dataclass
@@ -127,7 +136,9 @@ class SlotTally:
     """Slot -> (time, truth, answer), undecided answers left out."""
 
 
-def evaluate_scenes(folder: Path, detectors: SceneDetectors | None = None) -> dict[str, object]:
+def evaluate_scenes(
+    folder: Path, detectors: SceneDetectors | None = None, gallery: Gallery | None = None
+) -> dict[str, object]:
     """Figures of `collateral evaluate scenes` over all NAME.tif with NAME.truth.json below `folder`.
 
     f1_iou30, count_error, heavy_f1, length_error_m are of the shipped vehicle detector, f1_iou30_real_only of the one
@@ -145,13 +156,13 @@ def evaluate_scenes(folder: Path, detectors: SceneDetectors | None = None) -> di
         scene = read_truth(path)
         for detector, tally in ((tools.vehicles, mixed), (tools.vehicles_real, real)):
             if detector is not None:
-                count_vehicles(scene, detector, tally)
+                count_vehicles(scene, detector, tally, gallery if detector is tools.vehicles else None)
         if tools.panels is not None and scene.truth["panels"] and scene.truth["cloud_fraction"] <= _CLEAR_SKY:
             found, true = panel_areas(scene, tools.panels)
             panel_scenes += 1
             gap_m2, true_m2 = gap_m2 + abs(found - true), true_m2 + true
         if tools.slots is not None:
-            judge_slots(scene, tools.slots, slots)
+            judge_slots(scene, tools.slots, slots, gallery)
     photographs = real.figures() if tools.vehicles_real else {}
     return {
         "scenes": len(paths),
@@ -180,7 +191,9 @@ def read_truth(path: Path) -> TrueScene:
     return TrueScene(scene.stem, facts, truth)
 
 
-def count_vehicles(scene: TrueScene, detector: VehicleDetector, tally: VehicleTally) -> None:
+def count_vehicles(
+    scene: TrueScene, detector: VehicleDetector, tally: VehicleTally, gallery: Gallery | None = None
+) -> None:
     """Detect, match at IoU 0.3 and add to the tally. Vehicles mostly hidden or cut off are ignored regions."""
     grid, image = scene.picture(detector.gsd_m)
     frame = (grid.size.width, grid.size.height)
@@ -190,9 +203,16 @@ def count_vehicles(scene: TrueScene, detector: VehicleDetector, tally: VehicleTa
     hidden = floats([b for v, b in rows if v["visible_fraction"] < _VISIBLE]).reshape(-1, 4)
     labels = floats([b for _, b in clear]).reshape(-1, 4)
     true_m = floats([v["length_m"] for v, _ in clear])
-    found = detector.detect(image)
-    counted, taken = _counted(found, labels, hidden)
+    found = detector.detect(image, gsd_m=scene.facts.gsd_m)
+    counted, taken, wrong = _counted(found, labels, hidden)
+    if gallery is not None:
+        show_vehicles(gallery, (scene.name, "vehicles"), image, found, taken, wrong, labels, detector.threshold)
     tally.every += counted
+    if rows_of(detector.card):
+        sure = [b.confidence for b, index, bad in zip(found, taken, wrong, strict=True) if index >= 0 or bad]
+        estimate = count_in_picture(sure, rows_of(detector.card), scene.facts.gsd_m)
+        held = estimate.lower <= len(labels) <= estimate.upper
+        tally.corrected.append((abs(estimate.value - len(labels)), held))
     tally.by_gsd[f"{scene.facts.gsd_m:.2f}"] += counted
     said_heavy = [b for b in found if b.label == "heavy"]
     tally.heavy += _counted(said_heavy, labels[true_m >= HEAVY_M], hidden)[0]
@@ -205,12 +225,14 @@ def _bounds(ring: NDArray[np.float64]) -> list[float]:
     return [*ring.min(axis=0).tolist(), *ring.max(axis=0).tolist()]
 
 
-def _counted(found: Sequence[Box], labels: Floats, hidden: Floats) -> tuple[Counted, list[int]]:
+def _counted(found: Sequence[Box], labels: Floats, hidden: Floats) -> tuple[Counted, list[int], NDArray[np.bool_]]:
+    """Figures, the label each box takes or -1, and which boxes are wrong."""
     boxes = floats([[b.x0, b.y0, b.x1, b.y1] for b in found]).reshape(-1, 4)
     taken = match(boxes, floats([b.confidence for b in found]), labels, 0.3)
     right = int((taken >= 0).sum())
-    predicted = int(((taken >= 0) | ~undecided(boxes, hidden)).sum())
-    return Counted(1, len(labels), predicted, right, abs(predicted - len(labels))), taken.tolist()
+    wrong = (taken < 0) & ~undecided(boxes, hidden)
+    predicted = right + int(wrong.sum())
+    return Counted(1, len(labels), predicted, right, abs(predicted - len(labels))), taken.tolist(), wrong
 
 
 def panel_areas(scene: TrueScene, segmenter: PanelSegmenter) -> tuple[float, float]:
@@ -220,7 +242,9 @@ def panel_areas(scene: TrueScene, segmenter: PanelSegmenter) -> tuple[float, flo
     return float(found.sum()) * grid.gsd_m**2, float(sum(panel["area_m2"] for panel in scene.truth["panels"]))
 
 
-def judge_slots(scene: TrueScene, classifier: SlotClassifier, tally: SlotTally) -> None:
+def judge_slots(
+    scene: TrueScene, classifier: SlotClassifier, tally: SlotTally, gallery: Gallery | None = None
+) -> None:
     """Classify every clearly visible slot and add to the tally."""
     slots = {k: s for k, s in scene.truth["slots"].items() if s["visible_fraction"] >= _SLOT_VISIBLE}
     if not slots:
@@ -229,7 +253,11 @@ def judge_slots(scene: TrueScene, classifier: SlotClassifier, tally: SlotTally) 
     rings = [scene.ring(slot["polygon"], grid) for slot in slots.values()]
     chips = np.stack([rectify(image, [(float(x), float(y)) for x, y in ring]) for ring in rings])
     low, high = (float(str(classifier.card.config.get(key, 0.5))) for key in ("unknown_above", "unknown_below"))
-    for (slot_id, slot), p in zip(slots.items(), classifier.classify(chips).tolist(), strict=True):
+    probabilities = classifier.classify(chips).tolist()
+    if gallery is not None:
+        named = [(slot_id, bool(slot["occupied"])) for slot_id, slot in slots.items()]
+        show_slots(gallery, scene.name, chips, named, probabilities, classifier.threshold)
+    for (slot_id, slot), p in zip(slots.items(), probabilities, strict=True):
         unknown = low < p < high
         answer, truth = p >= classifier.threshold, bool(slot["occupied"])
         right = answer == truth and not unknown
