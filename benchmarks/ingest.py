@@ -92,7 +92,7 @@ class Run:
 def run(quick: bool) -> dict[str, object]:
     """All figures of `collateral bench ingest`."""
     sizes = Sizes.of(quick)
-    with _servers() as bench:
+    with servers() as bench:
         bare = [_bare(bench, sizes.bare)]
         _ingest(bench, _stream(2_000, 0), 1)  # makes chunks, series and caches
         single = _ingest(bench, _stream(sizes.messages, 1), 1)
@@ -125,7 +125,8 @@ def run(quick: bool) -> dict[str, object]:
 
 
 @contextmanager
-def _servers() -> Iterator[Bench]:
+def servers() -> Iterator[Bench]:
+    """A private database and broker with `DEVICES` registered devices, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="collateral-bench-"))
     folder.chmod(0o755)
     endpoints = local.ensure(folder)

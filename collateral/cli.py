@@ -46,6 +46,7 @@ TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     ("models", "list"): ("detection.commands", "the detectors that are installed"),
     ("models", "card"): ("detection.commands", "print one model card"),
     ("models", "verify"): ("detection.commands", "check every weights file against its card"),
+    ("models", "export"): ("detection.export", "derive the files of the fast runtime from weights"),
     ("ingest", ""): ("iot.commands", "telemetry from the broker to the database"),
     ("backfill", ""): ("iot.commands", "load recorded telemetry with its original arrival times"),
     ("replay", ""): ("iot.commands", "play a recorded CSV through the broker"),
@@ -57,7 +58,9 @@ TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     ("fleet", ""): ("data_samples.commands", "publish the sample world's devices, live, over MQTT"),
     ("demo", "up"): ("data_samples.demo_commands", "the whole system on a sample world until Ctrl-C"),
     ("demo", "check"): ("data_samples.demo_commands", "the same unattended, verified, as JSON"),
+    ("bench", "fuzz"): ("benchmarks.commands", "broken messages by the million, all accounted for"),
     ("bench", "ingest"): ("benchmarks.commands", "measure ingest against a bare consumer"),
+    ("bench", "scan"): ("benchmarks.commands", "measure a whole-scene scan against bare forward passes and SAHI"),
 }
 
 
