@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
@@ -25,10 +25,11 @@ from typing import Any
 
 import paho.mqtt.client as paho
 
-from collateral.db.telemetry import Counts
 from collateral.errors import ServiceError
 from iot.backoff import Backoff
+from iot.broker import FILTERS
 from iot.intake import Block, Intake
+from iot.metrics import IngestStats, served
 from iot.mqtt import leave, make_client_of
 from iot.topics import subscriptions
 from iot.writer import Answer, WriterPlan, run_writer
@@ -36,6 +37,7 @@ from iot.writer import Answer, WriterPlan, run_writer
 _LOG = logging.getLogger("iot.ingest")
 TICK_S = 0.5
 REPORT_S = 60.0
+SMALLEST_BATCH = 100
 SHARED_PATIENCE_S = 30.0
 """Missing numbers may be with another member of the group for this long."""
 
@@ -50,7 +52,10 @@ class IngestPlan:
     share: str = ""
     """Shared-subscription group; empty: this service reads everything."""
     batch_messages: int = 5_000
-    batch_bytes: int = 8 * 1024 * 1024
+    """Most messages in a batch; fewer while batches take longer than `batch_s`."""
+    batch_bytes: int = 2 * 1024 * 1024
+    batch_s: float = 0.5
+    """A batch that took longer makes the next ones smaller, so that answers come soon and memory stays bounded."""
     linger_s: float = 0.02
     """Longest time a message waits for company."""
     max_held: int = 20_000
@@ -59,18 +64,8 @@ class IngestPlan:
     stop_timeout_s: float = 30.0
     """How long the last batch may take when the service is told to stop."""
     verbose: bool = False
-
-
-@dataclass
-class IngestStats:
-    """Counters of one run."""
-
-    received: int = 0
-    acknowledged: int = 0
-    batches: int = 0
-    connects: int = 0
-    counts: Counts = field(default_factory=Counts)
-    slowest_batch_s: float = 0.0
+    metrics_port: int = 0
+    """Of the figures for Prometheus on 127.0.0.1; 0: none."""
 
 
 @dataclass
@@ -105,6 +100,7 @@ class Ingest:
         self._owed: list[bytes] | None = None
         """Acknowledgements of the batch at the writer; None while the writer is free."""
         self._at_writer = _Load()
+        self._limit = plan.batch_messages
         self._stopping = False
         self._connected = False
         self._backoff = Backoff()
@@ -114,13 +110,21 @@ class Ingest:
         """Finish what is held, then return from `run`. Safe in a signal handler."""
         self._stopping = True
 
+    def snapshot(self) -> IngestStats:
+        """The counters now; safe in another thread."""
+        held, at_writer = self._pending_load, self._at_writer
+        return replace(
+            self.stats, held=held.messages + at_writer.messages, held_bytes=held.size + at_writer.size,
+            batch_limit=self._limit,
+        )  # fmt: skip
+
     def run(self) -> IngestStats:
         """Serves until `stop`.
 
         Raises:
             ServiceError: the writer process ended; nothing that it did not commit was acknowledged.
         """
-        with self._writer() as pipe:
+        with self._writer() as pipe, served(self.snapshot, self._plan.metrics_port):
             _LOG.info("ingest %s begins", self._plan.client_id)
             report_at = time.monotonic() + REPORT_S
             stop_by = float("inf")
@@ -170,8 +174,17 @@ class Ingest:
                 self._pending.append((block, owed))
                 self._pending_load.add(block)
                 self.stats.received += len(block)
+            if self._client.said:
+                self._watch_broker()
             if not self._client.more or not self._has_room():
                 return
+
+    def _watch_broker(self) -> None:
+        """Notes what the broker says of itself; an alarm is told when it begins."""
+        said, self._client.said = self._client.said, []
+        before, self.stats.broker = self.stats.broker, self.stats.broker.after(said)
+        if self.stats.broker.alarm and not before.alarm:
+            _LOG.error("the broker's queue overflows or is nearly full; what it drops is lost: %s", self.stats.broker)
 
     def _has_room(self) -> bool:
         held = self._pending_load.messages + self._at_writer.messages
@@ -207,7 +220,7 @@ class Ingest:
         self._backoff.reset()
         self.stats.connects += 1
         _LOG.info("connected; session %s", "resumed" if flags.session_present else "new")
-        client.subscribe([(topic, 1) for topic in subscriptions(self._plan.share)])
+        client.subscribe([*((topic, 1) for topic in subscriptions(self._plan.share)), *((topic, 0) for topic in FILTERS)])
 
     def _lost(self) -> None:
         """Forgets what the broker will deliver again. The batch at the writer will be found there as duplicates."""
@@ -225,11 +238,11 @@ class Ingest:
             return
         plan = self._plan
         waited = time.monotonic() - self._oldest >= plan.linger_s
-        if not (waited or self._stopping or self._pending_load.messages >= plan.batch_messages):
+        if not (waited or self._stopping or self._pending_load.messages >= self._limit):
             return
         batch: list[Block] = []
         load, owed = _Load(), []
-        while self._pending and load.messages < plan.batch_messages and load.size < plan.batch_bytes:
+        while self._pending and load.messages < self._limit and load.size < plan.batch_bytes:
             block, answer = self._pending.popleft()
             batch.append(block)
             owed.append(answer)
@@ -254,8 +267,19 @@ class Ingest:
         self.stats.acknowledged += len(owed) // 4
         self.stats.batches += 1
         self.stats.counts += answer.counts
+        self.stats.rejects = answer.rejects
+        self.stats.busy_s += answer.seconds
         self.stats.slowest_batch_s = max(self.stats.slowest_batch_s, answer.seconds)
+        self.stats.lag_s = answer.lag_s
+        self._adapt(answer.seconds)
         self._owed, self._at_writer = None, _Load()
+
+    def _adapt(self, seconds: float) -> None:
+        """Smaller batches while they take long, larger ones again while they do not."""
+        if seconds > self._plan.batch_s:
+            self._limit = max(SMALLEST_BATCH, min(self._limit, self._at_writer.messages) // 2)
+        elif seconds < self._plan.batch_s / 2:
+            self._limit = min(self._plan.batch_messages, self._limit * 2)
 
     def _leave(self) -> None:
         """Sends what acknowledgements are left and signs off; the session stays with the broker."""

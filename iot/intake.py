@@ -21,6 +21,7 @@ PAHO_INSIDE = ("_packet_read", "_packet_handle", "_in_packet", "_sock_recv", "_p
 RECEIVE_BYTES = 128 * 1024
 """Read at once: some 800 messages of three values."""
 _PUBLISH = 0x30
+_DOLLAR = 0x24
 _PUBACK_HEAD = b"\x40\x02"
 
 
@@ -87,6 +88,8 @@ class Intake(paho.Client):
         super().__init__(*arguments, **named)
         self._rest = b""
         self._taken: list[tuple[Block, bytes]] = []
+        self.said: list[tuple[bytes, bytes]] = []
+        """(topic, payload) of what the broker published about itself, until the caller empties it."""
         self.more = False
         """The last call found more than it read, which select may not tell (TLS)."""
 
@@ -152,7 +155,10 @@ class Intake(paho.Client):
                 if payload > end:
                     code = paho.MQTT_ERR_PROTOCOL
                     break
-                bounds += (begin + 2 if not command & 1 else -3 - begin, topic_end, payload, end)
+                if data[begin + 2] == _DOLLAR and not command & 6:
+                    self.said.append((data[begin + 2 : topic_end], data[payload:end]))
+                else:
+                    bounds += (begin + 2 if not command & 1 else -3 - begin, topic_end, payload, end)
             else:
                 code = self._control(command, data[begin:end])
             position = end

@@ -63,6 +63,8 @@ class Answer:
 
     counts: Counts
     seconds: float
+    lag_s: float
+    """From the arrival of its oldest message to the commit."""
     rejects: Mapping[str, int]
     """Quarantined values by reason since the process began."""
 
@@ -257,7 +259,8 @@ def run_writer(pipe: Pipe, plan: WriterPlan) -> None:
             blocks = pipe.recv()
             began = time.monotonic()
             counts = retry(partial(_write_now, writer, blocks), pipe)
-            pipe.send(Answer(counts, time.monotonic() - began, dict(writer.rejects)))
+            lag_s = time.time() - blocks[0].received_us / 1e6
+            pipe.send(Answer(counts, time.monotonic() - began, lag_s, dict(writer.rejects)))
             settling.heard()
 
 
