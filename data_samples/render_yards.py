@@ -121,12 +121,23 @@ class _Work:
         self.placed.append(Placed(item, centre, heading_deg % 360.0, None))
 
     def light_one(self, longest_m: float = 7.0) -> VehicleSprite:
-        kind = _LIGHT[int(self.rng.choice(3, p=[0.86, 0.11, 0.03]))] if longest_m > 6 else "car"
-        return vehicle(kind, int(self.rng.integers(_VARIANTS)))
+        return vehicle(*self._light(longest_m))
 
     def heavy_one(self) -> VehicleSprite:
+        return vehicle(*self._heavy())
+
+    def _light(self, longest_m: float = 7.0) -> tuple[VehicleKind, int]:
+        kind = _LIGHT[int(self.rng.choice(3, p=[0.86, 0.11, 0.03]))] if longest_m > 6 else "car"
+        return kind, int(self.rng.integers(_VARIANTS))
+
+    def _heavy(self) -> tuple[VehicleKind, int]:
         kind = _HEAVY[int(self.rng.choice(4, p=[0.38, 0.34, 0.16, 0.12]))]
-        return vehicle(kind, int(self.rng.integers(_VARIANTS)))
+        return kind, int(self.rng.integers(_VARIANTS))
+
+    def _shown(self, point: MapPoint) -> bool:
+        """Whether the longest vehicle, standing there, could reach into the picture."""
+        east, north = abs(point.east_m - self.middle[0]), abs(point.north_m - self.middle[1])
+        return bool(max(east, north) < self.reach / 2 + 10)
 
     def loose(self, count: int, heavy: float) -> None:
         """Single vehicles at any angle."""
@@ -157,9 +168,10 @@ class _Work:
                 if not gap and rng.random() < fill:
                     east, north = rng.normal(0, 0.1, 2)
                     spot = MapPoint(centre.east_m + float(east), centre.north_m + float(north))
-                    chosen = self.light_one(6.5) if item == "car" else self.heavy_one()
+                    chosen = self._light(6.5) if item == "car" else self._heavy()
                     turned = heading + (180 if rng.random() < 0.4 else 0) + float(rng.normal(0, 1.5))
-                    self.put(chosen, spot, turned)
+                    if self._shown(spot):
+                        self.put(vehicle(*chosen), spot, turned)
             across += depth + (aisle if number % 2 else float(rng.uniform(0.1, 0.6)))
             number += 1
 

@@ -96,7 +96,7 @@ def mixed_pools(data: Path, rendered: Path, own_labels: bool) -> tuple[Pool, ...
     pools = [*real_pools(data), Pool(0.25, sites), Pool(0.45, yards)]
     if own_labels:
         labelled = land_use_vehicles(data / "land_use")
-        pools.append(Pool(0.6, tuple(item for item in labelled if item.group not in HELD_OUT)))
+        pools.append(Pool(0.45, tuple(item for item in labelled if item.group not in HELD_OUT)))
     return tuple(pool for pool in pools if pool.images)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -16,7 +18,16 @@ from detection.panel_recipe import CROP as PANEL_CROP
 from detection.panel_recipe import UNKNOWN, Background, PanelTask
 from detection.paste import paste_panels
 from detection.slot_recipe import SlotTask
-from detection.vehicle_recipe import CROP, Pool, VehicleTask, view, without_margin
+from detection.vehicle_recipe import (
+    CROP,
+    HELD_OUT,
+    LAND_USE_LABELS,
+    Pool,
+    VehicleTask,
+    land_use_vehicles,
+    view,
+    without_margin,
+)
 
 
 def _street() -> LabelledImage:
@@ -101,3 +112,26 @@ def test_slot_samples_draw_both_classes() -> None:
     chips = tuple(Chip(str(i), 0.0, np.full((80, 40, 3), 40 + 60 * (i % 3), np.uint8), int(i == 0)) for i in range(6))
     labels = [float(SlotTask(chips, ()).sample(np.random.default_rng(k))[1]) for k in range(60)]
     assert 0.3 < float(np.mean(labels)) < 0.7
+
+
+def test_own_labels_are_read_as_turned_rectangles_and_held_out_by_place(tmp_path: Path) -> None:
+    for name in ("parkinglot03", "parkinglot27"):
+        (tmp_path / "parkinglot").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "parkinglot" / f"{name}.png"), np.full((64, 64, 3), 90, np.uint8))
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        "picture,use,cx,cy,length,width,heading\n"
+        "parkinglot/parkinglot03,vehicle,20,30,16,6,0\n"
+        "parkinglot/parkinglot03,ignore,50,50,8,8,0\n"
+        "parkinglot/parkinglot27,none,,,,,\n"
+    )
+    busy, empty = land_use_vehicles(tmp_path, table)
+    assert busy.boxes.tolist() == [[12, 27, 28, 33]] and busy.ignore.tolist() == [[46, 46, 54, 54]]
+    assert len(empty.boxes) == 0 and empty.group in HELD_OUT and busy.group not in HELD_OUT
+
+
+def test_shipped_own_labels_are_complete() -> None:
+    rows = LAND_USE_LABELS.read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "picture,use,cx,cy,length,width,heading"
+    uses = [row.split(",")[1] for row in rows[1:]]
+    assert set(uses) <= {"vehicle", "ignore", "none"} and uses.count("vehicle") > 500
