@@ -73,25 +73,30 @@ def _lab(picture: NDArray[np.uint8], gsd_m: float) -> NDArray[np.float32]:
     return np.asarray(cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB), np.float32)
 
 
+def _offsets(reach: int) -> list[tuple[int, int]]:
+    """Whole displacements (columns, rows) within a diamond."""
+    steps = range(-reach, reach + 1)
+    return [(columns, rows) for rows in steps for columns in steps if abs(columns) + abs(rows) <= reach]
+
+
 def _nearest(first: NDArray[np.float32], second: NDArray[np.float32], reach: int) -> Grey:
     """Smallest distance of each pixel to the other picture's neighbourhood, the larger of both ways."""
     there = np.full(first.shape[:2], np.inf, np.float32)
     back = there.copy()
-    for rows in range(-reach, reach + 1):
-        for columns in range(-reach, reach + 1):
-            moved = _moved(second, columns, rows)
-            there = np.minimum(there, np.linalg.norm(first - moved, axis=2))
-            moved = _moved(first, columns, rows)
-            back = np.minimum(back, np.linalg.norm(second - moved, axis=2))
+    for columns, rows in _offsets(reach):
+        apart = first - _moved(second, columns, rows)
+        distance = cv2.magnitude(apart[..., 0], apart[..., 1])
+        np.minimum(there, distance, out=there)
+        np.minimum(back, _moved(distance, -columns, -rows), out=back)
     return np.asarray(np.maximum(there, back), np.float32)
 
 
 def _moved(values: NDArray[np.float32], columns: int, rows: int) -> NDArray[np.float32]:
     """Content moved by whole pixels, the border repeated."""
-    height, width = values.shape[:2]
-    at_rows = np.clip(np.arange(height) - rows, 0, height - 1)
-    at_columns = np.clip(np.arange(width) - columns, 0, width - 1)
-    return values[at_rows][:, at_columns]
+    matrix = np.array([[1.0, 0.0, columns], [0.0, 1.0, rows]])
+    size = (values.shape[1], values.shape[0])
+    moved = cv2.warpAffine(values, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.float32)
 
 
 def _structure(before: NDArray[np.uint8], after: NDArray[np.uint8], gsd_m: float, reach: int) -> Grey:
@@ -101,14 +106,12 @@ def _structure(before: NDArray[np.uint8], after: NDArray[np.uint8], gsd_m: float
     var_a = np.maximum(cv2.blur(first * first, size) - mean_a * mean_a, 0)
     floor = np.float32(_NOISE**2)
     best = np.full(first.shape, -1.0, np.float32)
-    for rows in range(-reach, reach + 1):
-        for columns in range(-reach, reach + 1):
-            moved = _moved(second, columns, rows)
-            mean = _moved(mean_b, columns, rows)
-            var_b = np.maximum(cv2.blur(moved * moved, size) - mean * mean, 0)
-            shared = cv2.blur(first * moved, size) - mean_a * mean
-            # The textures may differ in contrast (haze, shade): their product of deviations, not the mean of squares.
-            np.maximum(best, (shared + floor) / (np.sqrt(var_a * var_b) + floor + 0.5 * np.abs(var_a - var_b)), out=best)
+    var_second = np.maximum(cv2.blur(second * second, size) - mean_b * mean_b, 0)
+    for columns, rows in _offsets(reach):
+        var_b = _moved(var_second, columns, rows)
+        shared = cv2.blur(first * _moved(second, columns, rows), size) - mean_a * _moved(mean_b, columns, rows)
+        # The textures may differ in contrast (haze, shade): their product of deviations, not the mean of squares.
+        np.maximum(best, (shared + floor) / (np.sqrt(var_a * var_b) + floor + 0.5 * np.abs(var_a - var_b)), out=best)
     return np.asarray(np.clip(1 - best, 0, 1), np.float32)
 
 

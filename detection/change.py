@@ -1,0 +1,258 @@
+"""What appeared, vanished or moved between two registered pictures of a site, by kind, as polygons.
+
+Where a class is known, states are compared: goods and roofs by the network of `detection.stock`, vehicles by their detector,
+each with two thresholds (surely there on one date, surely not on the other) and only where the pictures themselves differ
+(`detection.change_maps`). What differs and belongs to no class is building work when large and `other` when small: heaps,
+machines, containers the network does not know. Shadows and vegetation are not changes of the ground.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from shapely.affinity import scale
+from shapely.geometry.base import BaseGeometry
+
+from detection.change_maps import ChangeMaps, Grey, change_maps
+from detection.locate import Located, locate_mask
+from imagery.grid import GridSpec, PixelSize
+from imagery.target import mask_inside
+
+GSD_M = 0.3
+KINDS = ("stock", "vehicles", "roof", "construction", "other")
+APPEARED, VANISHED, MOVED, ALTERED = "appeared", "vanished", "moved", "altered"
+_SURE, _NOT = 0.5, 0.35
+"""A class is there above the first, and was not there when no pixel nearby reached the second."""
+_NEAR_M = 0.9
+_STRUCTURE, _CHROMA, _LIGHTNESS = 0.35, 7.0, 10.0
+_ROOF_LIGHTNESS = 20.0
+_SUPPORT = 0.3
+"""Share of a changed region in which the pictures must differ."""
+_LEAST_M2 = {"stock": 5.0, "vehicles": 2.0, "roof": 15.0, "construction": 40.0, "other": 5.0}
+_SAME_PLACE_M = 1.2
+_BOX_CORE = 0.7
+"""A vehicle's upright box is wider than the vehicle: this part of it is named as changed."""
+_MOVED_AREA, _MOVED_COLOUR = 0.25, 9.0
+"""Largest difference of area (as a share) and of mean colour (CIELAB) of what is taken for the same thing moved."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class View:
+    """One date of a site, registered; arrays rows x columns on `grid`."""
+
+    grid: GridSpec
+    rgb: NDArray[np.uint8]
+    valid: Mask
+    goods: Grey
+    roof: Grey
+    vehicles: tuple[Located, ...]
+    """Down to half the detector's threshold, so that one half seen is not called gone."""
+    vehicle_threshold: float = 0.5
+    known: Mask | None = None
+    """Pixels another detector answers for (panels); None: none."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is not as it was."""
+
+    kind: str
+    """One of KINDS."""
+    direction: str
+    """`appeared`, `vanished`, `moved` or `altered`."""
+    geometry: BaseGeometry
+    """Metres of the grid's system; of `moved` where it stands now."""
+    confidence: float
+    """0 to 1."""
+    colour: tuple[float, float, float]
+    """Mean L*, a*, b* of the thing on the date on which it is there."""
+    moved_from: BaseGeometry | None = None
+
+    @property
+    def area_m2(self) -> float:
+        """Of the outline, square metres."""
+        return float(self.geometry.area)
+
+
+def find_changes(before: View, after: View, inside: BaseGeometry | None = None) -> list[Change]:
+    """Changes between two views on one grid, largest first; with `inside` only what lies mostly in that polygon."""
+    valid = before.valid & after.valid
+    maps = change_maps(before.rgb, after.rgb, valid, before.grid.gsd_m)
+    differ = valid & ((maps.structure > _STRUCTURE) | (maps.chroma > _CHROMA) | (np.abs(maps.lightness) > _LIGHTNESS))
+    vehicles = _vehicles(before, after, valid)
+    stock = _of_class("stock", before, after, (before.goods, after.goods), differ)
+    halls = _of_class("construction", before, after, (before.roof, after.roof), differ)
+    roofs = _roofs(before, after, maps, differ)
+    known = [*vehicles, *stock, *halls, *roofs]
+    rest = _rest(before, after, maps, known)
+    found = [*known, *rest]
+    if inside is not None:
+        found = [item for item in found if item.geometry.intersection(inside).area > 0.5 * item.geometry.area]
+    return sorted(_with_moves(found), key=lambda item: -item.area_m2)
+
+
+def _vehicles(before: View, after: View, valid: Mask) -> list[Change]:
+    found: list[Change] = []
+    for there, elsewhere, direction in ((after, before, APPEARED), (before, after, VANISHED)):
+        others = [item.geometry for item in elsewhere.vehicles]
+        lab = _lab(there.rgb)
+        for item in there.vehicles:
+            if item.confidence < there.vehicle_threshold or any(_same_place(item.geometry, other) for other in others):
+                continue
+            core = scale(item.geometry, _BOX_CORE, _BOX_CORE)
+            part, pixels = _patch(core, there.grid)
+            if pixels.any() and (pixels & valid[part]).sum() > 0.5 * pixels.sum():
+                found.append(Change("vehicles", direction, core, item.confidence, _colour(lab[part], pixels)))
+    return found
+
+
+def _same_place(one: BaseGeometry, other: BaseGeometry) -> bool:
+    overlap = one.intersection(other).area
+    return bool(overlap > 0.3 * min(one.area, other.area) or one.centroid.distance(other.centroid) < _SAME_PLACE_M)
+
+
+def _of_class(kind: str, before: View, after: View, classes: tuple[Grey, Grey], differ: Mask) -> list[Change]:
+    """Regions of a class on one date where it was nowhere near on the other."""
+    grid = before.grid
+    reach = _disc(_NEAR_M / grid.gsd_m)
+    found: list[Change] = []
+    for (there, was), view, direction in (
+        ((classes[1], classes[0]), after, APPEARED), ((classes[0], classes[1]), before, VANISHED)
+    ):
+        near = np.asarray(cv2.dilate(was, reach))
+        mask = (there >= _SURE) & (near < _NOT) & before.valid & after.valid
+        # Where goods stood close by, the strip next to them is left out by `near`; it is given back from inside.
+        grown = cv2.dilate(mask.astype(np.uint8), reach) > 0
+        mask = _opened(grown & (there >= _SURE) & (was < _NOT), 0.5 / grid.gsd_m)
+        if kind == "stock":
+            mask &= ~_covered(view)
+        found += _regions(kind, direction, mask, np.clip(there - was, 0, 1), view, differ)
+    return found
+
+
+def _covered(view: View) -> Mask:
+    """Pixels under vehicles."""
+    mask = np.zeros(view.valid.shape, np.bool_)
+    for item in view.vehicles:
+        if item.confidence >= view.vehicle_threshold:
+            part, pixels = _patch(scale(item.geometry, _BOX_CORE, _BOX_CORE), view.grid)
+            mask[part] |= pixels
+    return mask
+
+
+def _regions(kind: str, direction: str, mask: Mask, weight: Grey, view: View, differ: Mask) -> list[Change]:
+    lab = _lab(view.rgb)
+    found = []
+    for region in locate_mask(mask, weight.astype(np.float32), view.grid, kind, _LEAST_M2[kind]):
+        part, pixels = _patch(region.geometry, view.grid)
+        support = float(differ[part][pixels].mean()) if pixels.any() else 0.0
+        if support >= _SUPPORT:
+            sure = min(1.0, region.confidence * (0.5 + 0.5 * min(support / 0.7, 1.0)))
+            found.append(Change(kind, direction, region.geometry, sure, _colour(lab[part], pixels)))
+    return found
+
+
+def _roofs(before: View, after: View, maps: ChangeMaps, differ: Mask) -> list[Change]:
+    """What differs on a roof that was there before: covered anew, opened, something put on it."""
+    gsd_m = before.grid.gsd_m
+    core = cv2.erode((before.roof >= _SURE).astype(np.uint8), _disc(0.9 / gsd_m)) > 0
+    # Slopes of a roof grow lighter and darker with the sun: only a strong change of lightness tells.
+    mask = core & maps.valid & ((maps.chroma > _CHROMA) | (np.abs(maps.lightness) > _ROOF_LIGHTNESS))
+    mask &= ~before.known if before.known is not None else True
+    mask = _opened(_closed(mask, 0.6 / gsd_m), 1.2 / gsd_m)
+    weight = np.clip(np.maximum(maps.chroma / 20, np.abs(maps.lightness) / 30), 0.3, 1).astype(np.float32)
+    return _regions("roof", ALTERED, mask, weight, after, differ)
+
+
+def _rest(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) -> list[Change]:
+    """What differs and belongs to no class: building work when large, else `other`."""
+    grid = before.grid
+    taken = (np.maximum(before.roof, after.roof) >= _NOT) | (np.maximum(before.goods, after.goods) >= _NOT)
+    vehicles = [vehicle.geometry for view in (before, after) for vehicle in view.vehicles]
+    for geometry in (*(item.geometry for item in known), *vehicles):
+        part, pixels = _patch(geometry, grid)
+        taken[part] |= pixels
+    for view in (before, after):
+        taken |= view.known if view.known is not None else False
+    taken = cv2.dilate(taken.astype(np.uint8), _disc(1.2 / grid.gsd_m)) > 0
+    light = (np.abs(maps.lightness) > _LIGHTNESS) & ~maps.shade
+    mask = maps.valid & ~taken & ~maps.green & (light | (maps.chroma > _CHROMA))
+    mask = _opened(_closed(mask, 0.6 / grid.gsd_m), 0.9 / grid.gsd_m)
+    weight = np.clip(np.maximum(maps.chroma / 20, np.abs(maps.lightness) / 30), 0.3, 0.9).astype(np.float32)
+    found = []
+    for item in _regions("other", ALTERED, mask, weight, after, mask):
+        large = item.area_m2 >= _LEAST_M2["construction"] and _compact(item.geometry)
+        found.append(replace(item, kind="construction") if large else item)
+    return found
+
+
+def _compact(geometry: BaseGeometry) -> bool:
+    """At least half as large as its smallest turned rectangle, which is no strip."""
+    frame = geometry.minimum_rotated_rectangle
+    return bool(geometry.area > 0.45 * frame.area and 16 * frame.area > 0.5 * frame.length**2)
+
+
+def _with_moves(changes: Sequence[Change]) -> list[Change]:
+    """Joins what vanished with what appeared and looks the same: it moved."""
+    gone = [item for item in changes if item.direction == VANISHED]
+    kept = [item for item in changes if item.direction not in (VANISHED, APPEARED)]
+    for item in (item for item in changes if item.direction == APPEARED):
+        same = [other for other in gone if _alike(item, other)]
+        if not same:
+            kept.append(item)
+            continue
+        nearest = min(same, key=lambda other: float(np.linalg.norm(np.subtract(other.colour, item.colour))))
+        gone.remove(nearest)
+        confidence = min(item.confidence, nearest.confidence)
+        kept.append(replace(item, direction=MOVED, moved_from=nearest.geometry, confidence=confidence))
+    return kept + gone
+
+
+def _alike(one: Change, other: Change) -> bool:
+    if one.kind != other.kind or abs(one.area_m2 - other.area_m2) > _MOVED_AREA * max(one.area_m2, other.area_m2):
+        return False
+    return float(np.linalg.norm(np.subtract(one.colour, other.colour))) < _MOVED_COLOUR
+
+
+def _lab(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
+
+
+def _colour(lab: NDArray[np.float32], pixels: Mask) -> tuple[float, float, float]:
+    mean = lab[pixels].mean(axis=0) if pixels.any() else np.zeros(3)
+    return float(mean[0]), float(mean[1]), float(mean[2])
+
+
+def _patch(geometry: BaseGeometry, grid: GridSpec) -> tuple[tuple[slice, slice], Mask]:
+    """The rows and columns around a geometry, and its pixels there."""
+    west, south, east, north = geometry.bounds
+    corners = grid.to_pixels(np.array([[west, north], [east, south]]))
+    low = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, (grid.size.width, grid.size.height))
+    high = np.clip(np.ceil(corners.max(axis=0)).astype(int), 0, (grid.size.width, grid.size.height))
+    size = PixelSize(int(high[0] - low[0]), int(high[1] - low[1]))
+    part = (slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0])))
+    if size.width < 1 or size.height < 1:
+        return part, np.zeros((max(size.height, 0), max(size.width, 0)), np.bool_)
+    a, b, _, d, e, _ = grid.affine[:6]
+    origin = grid.to_map(np.array([[float(low[0]), float(low[1])]]))[0]
+    return part, mask_inside(geometry, GridSpec(grid.epsg, Affine(a, b, origin[0], d, e, origin[1]), size))
+
+
+def _disc(radius_px: float) -> NDArray[np.uint8]:
+    edge = 2 * max(1, round(radius_px)) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (edge, edge)), np.uint8)
+
+
+def _opened(mask: Mask, radius_px: float) -> Mask:
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _disc(radius_px)) > 0, np.bool_)
+
+
+def _closed(mask: Mask, radius_px: float) -> Mask:
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, _disc(radius_px)) > 0, np.bool_)
