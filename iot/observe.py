@@ -29,13 +29,15 @@ from collateral.domain import Asset, Device, Site
 from collateral.errors import ServiceError
 from collateral.progress import progress
 from iot.checks import LOOKBACK_DAYS
-from iot.days import DAY_US, DayGrid, grid_over
+from iot.days import DAY_US, HOUR_US, DayGrid, grid_over
 from iot.liveness import Awaited
 from iot.rollup import dirty_spans, refresh_span, series_adds
 from iot.signals import Signal, View, as_of_cutoff
 from iot.statements import CUTOFF_US, SETTLE_US, SiteContext, observations, statements
 
 _LOG = logging.getLogger("iot.observe")
+MINUTE_DAYS = 30
+"""Roll-ups of minutes are made for this many days before the present."""
 ORPHANS = "(devices without a site)"
 """Stands for a site in `ObserveSummary.failed`: roll-ups of devices that are not in the portfolio any more."""
 
@@ -109,7 +111,7 @@ def _observe(pool: Pool, now_us: int, since: date | None) -> ObserveSummary:
     for site_work in progress(work, "observe", unit="sites"):
         total += _alone(pool, site_work.site.site_id, partial(_observe_site, work=site_work, now_us=now_us, since=since))
     if orphans:
-        total += _alone(pool, ORPHANS, partial(_refresh_orphans, ranges=orphans))
+        total += _alone(pool, ORPHANS, partial(_refresh_orphans, ranges=orphans, now_us=now_us))
     return total
 
 
@@ -129,8 +131,8 @@ def _alone(pool: Pool, name: str, act: Callable[[Connection], ObserveSummary]) -
         return ObserveSummary(failed={name: f"{type(error).__name__}: {error}".strip()})
 
 
-def _refresh_orphans(connection: Connection, ranges: Sequence[DirtyRange]) -> ObserveSummary:
-    return ObserveSummary(rollups=_refresh(connection, ranges, ZoneInfo("UTC")))
+def _refresh_orphans(connection: Connection, ranges: Sequence[DirtyRange], now_us: int) -> ObserveSummary:
+    return ObserveSummary(rollups=_refresh(connection, ranges, ZoneInfo("UTC"), now_us))
 
 
 def _work(connection: Connection, dirty: Sequence[DirtyRange]) -> tuple[list[_SiteWork], list[DirtyRange]]:
@@ -155,16 +157,17 @@ def _work(connection: Connection, dirty: Sequence[DirtyRange]) -> tuple[list[_Si
     return work, [row for rows in by_site.values() for row in rows]
 
 
-def _refresh(connection: Connection, ranges: Sequence[DirtyRange], zone: ZoneInfo) -> int:
+def _refresh(connection: Connection, ranges: Sequence[DirtyRange], zone: ZoneInfo, now_us: int) -> int:
     adds = series_adds({row.series_id: row.quantity for row in ranges})
-    written = sum(refresh_span(connection, span, adds, zone) for span in dirty_spans(ranges, zone))
+    minutes_from_us = (now_us - MINUTE_DAYS * DAY_US) // HOUR_US * HOUR_US
+    written = sum(refresh_span(connection, span, adds, zone, minutes_from_us) for span in dirty_spans(ranges, zone))
     rollups.forget_dirty(connection, [row.dirty_id for row in ranges])
     return written
 
 
 def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: date | None) -> ObserveSummary:
     zone = ZoneInfo(work.site.time_zone)
-    rows = _refresh(connection, work.ranges, zone) if work.ranges else 0
+    rows = _refresh(connection, work.ranges, zone, now_us) if work.ranges else 0
     series = rollups.series_of_devices(connection, [device.device_id for device in work.devices])
     firsts = rollups.first_times(connection, [row.series_id for row in series], 0)
     if not firsts:

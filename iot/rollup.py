@@ -1,6 +1,7 @@
-"""Hour and local-day roll-ups of dirty ranges.
+"""Minute, hour and local-day roll-ups of dirty ranges.
 
-A bucket holds the readings with bucket <= time < bucket + width. Hours are UTC hours; days are the site's own. `delta` is
+A bucket holds the readings with bucket <= time < bucket + width. Minutes and hours are UTC; days are the site's own. Only
+the hours that a mark touches are written anew, and the days they lie in; minutes are made for recent times alone. `delta` is
 the sum of interval amounts, or the growth of a register: the rises from each reading's predecessor (wherever that lies),
 falls counting as nothing, so that the deltas of all buckets add up to the whole growth.
 """
@@ -20,6 +21,8 @@ from collateral.db.rollups import DirtyRange, Readings, RollupRows
 from collateral.quantities import READING_QUANTITIES, Adds
 from iot.days import HOUR_US, DayGrid, grid_over
 
+MINUTE_US = 60_000_000
+
 
 @dataclass(frozen=True)
 class Span:
@@ -28,37 +31,62 @@ class Span:
     from_us: int
     to_us: int
     series_ids: tuple[int, ...]
+    hours: tuple[tuple[int, int], ...]
+    """The dirty ranges in them, [from, to), widened to hours and joined."""
 
 
 def dirty_spans(ranges: Sequence[DirtyRange], zone: ZoneInfo) -> list[Span]:
     """`ranges` of one site widened to local days and joined where they touch."""
-    widened = sorted((*_day_bounds(zone, row.from_us, row.to_us), row.series_id) for row in ranges)
+    widened = sorted((*_day_bounds(zone, row.from_us, row.to_us), row.series_id, row.from_us, row.to_us) for row in ranges)
     spans: list[Span] = []
-    for begin, end, series in widened:
+    for begin, end, series, from_us, to_us in widened:
+        hour = (from_us // HOUR_US * HOUR_US, -(-to_us // HOUR_US) * HOUR_US)
         if spans and begin <= spans[-1].to_us:
             last = spans.pop()
-            spans.append(Span(last.from_us, max(last.to_us, end), (*last.series_ids, series)))
+            hours = (*last.hours, hour)
+            spans.append(Span(last.from_us, max(last.to_us, end), (*last.series_ids, series), hours))
         else:
-            spans.append(Span(begin, end, (series,)))
-    return [Span(span.from_us, span.to_us, tuple(sorted(set(span.series_ids)))) for span in spans]
+            spans.append(Span(begin, end, (series,), (hour,)))
+    return [
+        Span(span.from_us, span.to_us, tuple(sorted(set(span.series_ids))), tuple(_joined(span.hours))) for span in spans
+    ]
 
 
-def refresh_span(connection: Connection, span: Span, adds: Mapping[int, Adds], zone: ZoneInfo) -> int:
+def refresh_span(
+    connection: Connection, span: Span, adds: Mapping[int, Adds], zone: ZoneInfo, minutes_from_us: int
+) -> int:
     """Recomputes the roll-ups of a span from raw readings; returns how many rows were written.
 
-    `adds`: how each series adds up. The span grows to the next reading of its registers, whose rise begins inside it.
+    Args:
+        connection: of the application.
+        span: what is dirty; it grows to the next readings of its registers, whose rise begins inside it.
+        adds: how each series adds up.
+        zone: of the site.
+        minutes_from_us: minutes are made from here on.
     """
     registers = [series for series in span.series_ids if adds[series] is Adds.REGISTER]
-    following = rollups.first_times(connection, registers, span.to_us).values() if registers else ()
+    hours = list(span.hours)
     begin, end = span.from_us, span.to_us
-    if following:
-        end = max(end, _day_bounds(zone, max(following), max(following) + 1)[1])
-    hour_begin, hour_end = begin // HOUR_US * HOUR_US, -(-end // HOUR_US) * HOUR_US
-    readings = rollups.read_readings(connection, span.series_ids, hour_begin, hour_end)
-    before = rollups.last_before(connection, registers, hour_begin) if registers else {}
+    for _, hour_end in span.hours:
+        following = set(rollups.first_times(connection, registers, hour_end).values()) if registers else set()
+        hours.extend((time // HOUR_US * HOUR_US, time // HOUR_US * HOUR_US + HOUR_US) for time in following)
+        end = max(end, *(_day_bounds(zone, time, time + 1)[1] for time in following), end)
+    read_from, read_to = begin // HOUR_US * HOUR_US, -(-end // HOUR_US) * HOUR_US
+    readings = rollups.read_readings(connection, span.series_ids, read_from, read_to)
+    before = rollups.last_before(connection, registers, read_from) if registers else {}
     amounts = _amounts(readings, adds, before)
-    hours = summarise(readings, amounts, readings.time_us // HOUR_US * HOUR_US)
-    written = rollups.replace_rollups(connection, "1h", span.series_ids, hour_begin, hour_end, hours)
+    written = 0
+    for hour, hour_end in _joined(hours):
+        chosen = (readings.time_us >= hour) & (readings.time_us < hour_end)
+        part, part_amounts = readings.where(chosen), amounts[chosen]
+        rows = summarise(part, part_amounts, part.time_us // HOUR_US * HOUR_US)
+        written += rollups.replace_rollups(connection, "1h", span.series_ids, hour, hour_end, rows)
+        minutes_begin = max(hour, minutes_from_us)
+        if minutes_begin < hour_end:
+            recent = part.time_us >= minutes_begin
+            late = part.where(recent)
+            rows = summarise(late, part_amounts[recent], late.time_us // MINUTE_US * MINUTE_US)
+            written += rollups.replace_rollups(connection, "1m", span.series_ids, minutes_begin, hour_end, rows)
     inside = (readings.time_us >= begin) & (readings.time_us < end)
     kept = readings.where(inside)
     grid = grid_over(zone, begin, end)
@@ -66,6 +94,16 @@ def refresh_span(connection: Connection, span: Span, adds: Mapping[int, Adds], z
     return written + rollups.replace_rollups(
         connection, "day", span.series_ids, begin, end, summarise(kept, amounts[inside], days)
     )
+
+
+def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for begin, end in sorted(ranges):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((begin, end))
+    return joined
 
 
 def summarise(readings: Readings, amounts: NDArray[np.float64], bucket_us: NDArray[np.int64]) -> RollupRows:

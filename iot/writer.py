@@ -29,6 +29,7 @@ from collateral.db.telemetry import Counts, QuarantineRow, ReadingBatch
 from collateral.errors import ServiceError
 from collateral.log import configure_logging
 from iot.backoff import Backoff
+from iot.days import DAY_US, HOUR_US
 from iot.fastpath import Heard, PlainReader, Points
 from iot.intake import Block, RawMessage
 from iot.presence import NO_TIME, device_update, heard_numbers, joined, trace_messages, traces_of
@@ -37,7 +38,8 @@ from iot.settle import settle
 from iot.sorting import SortedBatch, sort_batch, status_event
 from iot.topicbook import SeriesKey, TopicBook
 
-DAY_US = 86_400_000_000
+HOURLY_US = 2 * DAY_US
+"""What is younger is marked dirty by the hour, what is older by the day."""
 HELD_US = 30_000_000
 """Longest time between arrival and commit that is not told; less than `iot.statements.SETTLE_US`."""
 SETTLE_EVERY_S = 4.0
@@ -81,7 +83,7 @@ class BatchWriter:
         self._newest = np.empty(0, np.int64)
         """Newest time known to be stored, by device number; `NO_TIME` before anything is known."""
         self._epoch = 0
-        self._marked: set[tuple[int, int]] = set()
+        self._marked: set[tuple[int, int, int]] = set()
         self.rejects: Counter[str] = Counter()
         """Quarantined values by reason."""
 
@@ -199,20 +201,20 @@ class BatchWriter:
             self._newest = np.concatenate([self._newest, np.array(fresh, np.int64)])
         return self._newest[device]
 
-    def _mark_dirty(self, connection: Connection, rows: ReadingBatch) -> set[tuple[int, int]]:
-        """Marks each (series, UTC day) not marked in this epoch yet; returns the new marks."""
+    def _mark_dirty(self, connection: Connection, rows: ReadingBatch) -> set[tuple[int, int, int]]:
+        """Marks each series and UTC hour (day where it is long past) not marked in this epoch; returns the new marks."""
         if len(rows) == 0:
             return set()
         epoch = telemetry.hold_dirty_epoch(connection)
         if epoch != self._epoch or len(self._marked) > 1_000_000:
             self._epoch = epoch
             self._marked = set()
-        day = rows.time_us // DAY_US
-        first = np.flatnonzero((np.diff(rows.series_id, prepend=-1) != 0) | (np.diff(day, prepend=-1) != 0))
-        marks = set(zip(rows.series_id[first].tolist(), day[first].tolist(), strict=True)) - self._marked
-        telemetry.mark_dirty(
-            connection, [(series, day * DAY_US, (day + 1) * DAY_US) for series, day in sorted(marks)]
-        )
+        width = np.where(rows.time_us > rows.received_us - HOURLY_US, HOUR_US, DAY_US)
+        begin = rows.time_us // width * width
+        first = np.flatnonzero((np.diff(rows.series_id, prepend=-1) != 0) | (np.diff(begin, prepend=-1) != 0))
+        found = zip(rows.series_id[first].tolist(), begin[first].tolist(), width[first].tolist(), strict=True)
+        marks = {(series, start, start + long) for series, start, long in found} - self._marked
+        telemetry.mark_dirty(connection, sorted(marks))
         return marks
 
 
