@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-import orjson
-
-from collateral.errors import InvalidInputError
-from detection.gallery import FALSE_NEGATIVE, FALSE_POSITIVE
+from detection.gallery import Written, read_gallery
 from detection.weightfile import Card
 
 _FIGURES = [
@@ -56,7 +53,7 @@ class Block:
     """One part of the page."""
 
     kind: str
-    """h1, h2, h3, p, list or table (first row: its head)."""
+    """h1, h2, h3, p, list, pictures (text, file) or table (first row: its head)."""
     text: str = ""
     rows: tuple[tuple[str, ...], ...] = ()
 
@@ -67,11 +64,11 @@ def page(card: Card) -> str:
 
 
 def html_page(card: Card, gallery: Path | None = None, most: int = 12) -> str:
-    """The same as one HTML file; with a `gallery` folder its strongest cases are shown, inside the file.
+    """The same as one HTML file; with a `gallery` folder its strongest errors are shown, inside the file.
 
     Raises `InvalidInputError` when `gallery` is none.
     """
-    shown = _pictures(gallery, most) if gallery is not None else ""
+    shown = _pictures(read_gallery(gallery), most) if gallery is not None else ""
     body = "".join(_html(block) for block in _blocks(card))
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Model card: {escape(card.name)}</title>'
@@ -85,6 +82,8 @@ def _markdown(block: Block) -> Iterator[str]:
             yield "| " + " | ".join(row) + " |"
             if number == 0:
                 yield "|---" * len(row) + "|"
+    elif block.kind == "pictures":
+        yield " ".join(f"![{text}]({file})" for text, file in block.rows)
     elif block.kind == "list":
         yield from (f"- {row[0]}" for row in block.rows)
     else:
@@ -98,26 +97,23 @@ def _html(block: Block) -> str:
         head = "".join(f"<th>{escape(cell)}</th>" for cell in block.rows[0])
         rest = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in block.rows[1:])
         return f"<table><tr>{head}</tr>{rest}</table>"
-    if block.kind == "list":
+    if block.kind in ("list", "pictures"):
         return "<ul>" + "".join(f"<li>{escape(row[0])}</li>" for row in block.rows) + "</ul>"
     return f"<{block.kind}>{escape(block.text)}</{block.kind}>"
 
 
-def _pictures(gallery: Path, most: int) -> str:
-    """The strongest wrong cases of a gallery folder, false positives and negatives by turns."""
-    try:
-        cases = orjson.loads((gallery / "gallery.json").read_bytes())["cases"]
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        raise InvalidInputError(f"{gallery} is no gallery; write it with `collateral evaluate ... --gallery DIR`.") from None
-    kinds = [[case for case in cases if case["kind"] == kind][: most // 2] for kind in (FALSE_POSITIVE, FALSE_NEGATIVE)]
+def _pictures(gallery: Written, most: int) -> str:
     figures = []
-    for case in (case for kind in kinds for case in kind):
-        data = base64.b64encode((gallery / str(case["file"])).read_bytes()).decode()
-        figures.append(
-            f'<figure><img alt="" src="data:image/jpeg;base64,{data}"><figcaption>{escape(str(case["kind"]))}, '
-            f"{escape(str(case['name']))}, {float(case['confidence']):.2f}</figcaption></figure>"
-        )
+    for case in gallery.worst(most):
+        data = base64.b64encode((gallery.folder / str(case["file"])).read_bytes()).decode()
+        text = escape(failure_text(case))
+        figures.append(f'<figure><img alt="" src="data:image/jpeg;base64,{data}"><figcaption>{text}</figcaption></figure>')
     return f"<h2>Where it fails, in pictures</h2><div>{''.join(figures)}</div>"
+
+
+def failure_text(case: Mapping[str, object]) -> str:
+    """What a case of a gallery is, in a few words."""
+    return f"{case['kind']}, {case['name']}, {float(str(case['confidence'])):.2f}"
 
 
 def _blocks(card: Card) -> Iterator[Block]:
@@ -143,6 +139,8 @@ def _blocks(card: Card) -> Iterator[Block]:
             yield _table(figures)
     yield Block("h2", "Known to fail")
     yield Block("list", rows=tuple((failure,) for failure in card.known_failures))
+    if card.failure_pictures:
+        yield Block("pictures", rows=tuple((row["text"], row["file"]) for row in card.failure_pictures))
 
 
 def _calibration(card: Card) -> str:

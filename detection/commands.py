@@ -14,6 +14,7 @@ import torch
 from collateral.command import Command, Outcome
 from collateral.errors import InvalidInputError
 from collateral.settings import Settings
+from detection.dataset import is_rendered
 from detection.evaluate import evaluate_vehicles
 from detection.evaluate_pictures import evaluate_panels, evaluate_slots, evaluate_solar_chips
 from detection.evaluate_scenes import evaluate_scenes
@@ -82,7 +83,7 @@ def _evaluation(kind: str, network: str, summary: str, run: _Evaluate) -> Comman
         if args.reliability is not None:
             write_reliability(args.reliability, f"{figures['model']}, {kind} {args.split}", figures)
         if gallery is not None:
-            return Outcome({**figures, "gallery": gallery.write(args.gallery, figures)})
+            return Outcome({**figures, "gallery": gallery.write(args.gallery, figures, is_rendered(data, args.split))})
         return Outcome(figures)
 
     example = f"collateral evaluate {kind} --data DATA/{SUBFOLDERS[kind]} --split val --gallery errors --json"
@@ -151,7 +152,7 @@ def _scenes(args: argparse.Namespace, settings: Settings) -> Outcome:
     _threads(settings)
     gallery = Gallery(f"rendered scenes: {Path(args.truth).name}") if args.gallery else None
     figures = evaluate_scenes(Path(args.truth), gallery=gallery)
-    shown = {} if gallery is None else {"gallery": gallery.write(args.gallery, figures)}
+    shown = {} if gallery is None else {"gallery": gallery.write(args.gallery, figures, rendered=True)}
     return Outcome({**figures, **shown})
 
 

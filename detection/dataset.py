@@ -160,6 +160,12 @@ def read_index(root: Path, split: str | None, numbers: Sequence[str] = ()) -> li
     return chosen
 
 
+def is_rendered(root: Path, split: str | None) -> bool:
+    """Whether every picture of the split is of a rendered place (column source)."""
+    rows = read_index(root, split) if (root / "index.csv").is_file() else []
+    return bool(rows) and all((row.get("source") or "").startswith("rendered") for row in rows)
+
+
 def _csv_rows(path: Path) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:

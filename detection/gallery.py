@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from collateral.errors import UsageError
+from collateral.errors import InvalidInputError, UsageError
 from detection.dataset import Picture
 
 FALSE_POSITIVE, FALSE_NEGATIVE, UNCERTAIN = "false positive", "false negative", "uncertain"
@@ -83,8 +83,10 @@ class Gallery:
         else:
             heapq.heappush(kept, shown)
 
-    def write(self, folder: Path, figures: Mapping[str, object]) -> dict[str, object]:
+    def write(self, folder: Path, figures: Mapping[str, object], rendered: bool = False) -> dict[str, object]:
         """Writes index.html, gallery.json and pictures/ into `folder`; returns counts by kind and the page's path.
+
+        `rendered`: every picture is of a rendered place and may be given away.
 
         Raises `UsageError` when the folder holds something else.
         """
@@ -103,11 +105,34 @@ class Gallery:
                     "kind": kind, "file": f"pictures/{file}", "confidence": round(item.confidence, 4), "name": item.name,
                     "group": item.group, "text": item.text,
                 })  # fmt: skip
-        content = orjson.dumps({"title": self._title, "cases": rows}, option=orjson.OPT_INDENT_2)
+        content = orjson.dumps({"title": self._title, "rendered": rendered, "cases": rows}, option=orjson.OPT_INDENT_2)
         (folder / "gallery.json").write_bytes(content)
         page = folder / "index.html"
         page.write_text("".join(_page(self._title, figures, rows, self._count)), encoding="utf-8")
         return {"page": str(page), **{kind: self._count[kind] for kind in KINDS}}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A gallery read back."""
+
+    folder: Path
+    rendered: bool
+    cases: tuple[Mapping[str, object], ...]
+
+    def worst(self, most: int) -> list[Mapping[str, object]]:
+        """The strongest false positives and false negatives, half of `most` each."""
+        kinds = ([c for c in self.cases if c["kind"] == kind][: most // 2] for kind in (FALSE_POSITIVE, FALSE_NEGATIVE))
+        return [case for kind in kinds for case in kind]
+
+
+def read_gallery(folder: Path) -> Written:
+    """Reads a folder that `Gallery.write` wrote. Raises `InvalidInputError` when it is none."""
+    try:
+        content = orjson.loads((folder / "gallery.json").read_bytes())
+        return Written(folder, bool(content["rendered"]), tuple(content["cases"]))
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        raise InvalidInputError(f"{folder} is no gallery; write it with `collateral evaluate ... --gallery DIR`.") from None
 
 
 def _page(

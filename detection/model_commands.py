@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from collateral.command import Command, Outcome
 from collateral.errors import UsageError
 from collateral.progress import progress
 from collateral.settings import Settings
-from detection.card_page import html_page, page
-from detection.weightfile import default_path, read_card, read_weights, shipped, write_text
+from detection.card_page import failure_text, html_page, page
+from detection.gallery import Written, read_gallery
+from detection.weightfile import Card, default_path, read_card, read_weights, shipped, write_card, write_text
+
+_SHOWN = 6
+"""Pictures of failures on a card."""
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
@@ -36,22 +40,43 @@ def _configure_card(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help=f"name of shipped weights: {', '.join(shipped())}")
     parser.add_argument("--write", type=Path, metavar="DIR", help="also write NAME.md into this folder (docs/model-cards)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write the card as one HTML page")
-    parser.add_argument("--gallery", type=Path, metavar="DIR", help="show the worst cases of this gallery on the HTML page")
+    parser.add_argument(
+        "--gallery", type=Path, metavar="DIR", help="show its worst cases on the page; with --write a rendered one only"
+    )
 
 
 def _card(args: argparse.Namespace, settings: Settings) -> Outcome:
     if args.name not in shipped():
         raise UsageError(f"There are no shipped weights {args.name!r}; there are {', '.join(shipped())}.")
-    if args.gallery is not None and args.html is None:
-        raise UsageError("--gallery belongs to --html: name the page to write with --html FILE.")
+    if args.gallery is not None and args.html is None and args.write is None:
+        raise UsageError("--gallery belongs to --html FILE or --write DIR: name the page that shall show its pictures.")
     card = read_card(default_path(args.name))
     if args.write is not None:
         if not args.write.is_dir():
             raise UsageError(f"{args.write} is no folder; name an existing one for {card.name}.md.")
+        if args.gallery is not None:
+            card = _with_pictures(card, args.write, read_gallery(args.gallery))
         write_text(args.write / f"{card.name}.md", page(card))
     if args.html is not None:
         write_text(args.html, html_page(card, args.gallery))
     return Outcome(asdict(card), page(card))
+
+
+def _with_pictures(card: Card, folder: Path, gallery: Written) -> Card:
+    """Copies the worst cases of a gallery beside the page and names them in the card."""
+    if not gallery.rendered:
+        raise UsageError(f"{gallery.folder} shows real places: such pictures stay local. Use --html, or a rendered gallery.")
+    (folder / "pictures").mkdir(exist_ok=True)
+    for old in (folder / "pictures").glob(f"{card.name}-[0-9].jpg"):
+        old.unlink()
+    rows = []
+    for number, case in enumerate(gallery.worst(_SHOWN)):
+        file = f"pictures/{card.name}-{number}.jpg"
+        (folder / file).write_bytes((gallery.folder / str(case["file"])).read_bytes())
+        rows.append({"file": file, "text": failure_text(case)})
+    done = replace(card, failure_pictures=tuple(rows))
+    write_card(default_path(card.name), done)
+    return done
 
 
 def _verify(args: argparse.Namespace, settings: Settings) -> Outcome:

@@ -53,6 +53,8 @@ class Card:
     """Rows of `detection.counting`: recall and its spread between places, by ground sampling distance."""
     versions: Mapping[str, object] = field(default_factory=dict)
     """Packages that trained it."""
+    failure_pictures: tuple[Mapping[str, str], ...] = ()
+    """file (beside the page of the card) and text of pictures that show failures; of rendered places only."""
     data_digest: Mapping[str, object] = field(default_factory=dict)
     """SHA-256 over each labelled folder that was read."""
 
@@ -81,7 +83,7 @@ def read_card(weights: Path) -> Card:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["calibration"] = tuple(values["calibration"])
         values["training_data"] = tuple(values.get("training_data", ()))
-        for key in ("known_failures", "counting"):
+        for key in ("known_failures", "counting", "failure_pictures"):
             values[key] = tuple(values.get(key, ()))
         return Card(**values)
     except (json.JSONDecodeError, KeyError, TypeError) as error:

@@ -18,9 +18,10 @@ from collateral.settings import Settings
 from data_samples.boxes_folder import random_state, write_boxes_folder, write_slots_folder
 from data_samples.layout import make_layout
 from data_samples.render import render_scene
+from detection import weightfile
 from detection.commands import COMMANDS
 from detection.gallery import Gallery
-from detection.weightfile import default_path, read_card
+from detection.weightfile import FOLDER, default_path, read_card
 
 DATA = os.environ.get("COLLATERAL_DATA")
 labelled = pytest.mark.skipif(DATA is None, reason="COLLATERAL_DATA names no folder of labelled data")
@@ -60,7 +61,9 @@ def test_vehicle_figures(rendered: Path) -> None:
     assert coarse["gsd_m"] == 0.3 and coarse["f1_iou30"] != figures["f1_iou30"]
 
 
-def test_errors_are_shown_and_what_cannot_be_read_is_reported(rendered: Path, tmp_path: Path) -> None:
+def test_errors_are_shown_and_what_cannot_be_read_is_reported(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "<i>vehicles"
     shutil.copytree(rendered / "vehicles", folder)
     names = sorted(path.stem for path in (folder / "labels").glob("*.txt"))
@@ -82,7 +85,6 @@ def test_errors_are_shown_and_what_cannot_be_read_is_reported(rendered: Path, tm
     wrong = [case["confidence"] for case in cases if case["kind"] == "false positive"]
     assert wrong == sorted(wrong, reverse=True)
     assert plot.read_text().startswith("<svg")
-    _run("evaluate vehicles", *words)  # a gallery may be written over
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("keep")
     with pytest.raises(UsageError, match="something else than a gallery"):
@@ -90,6 +92,17 @@ def test_errors_are_shown_and_what_cannot_be_read_is_reported(rendered: Path, tm
     page = tmp_path / "card.html"
     _run("models card", "vehicles", "--html", str(page), "--gallery", str(pages))
     assert "data:image/jpeg;base64," in page.read_text() and "Model card: vehicles" in page.read_text()
+    assert json.loads((pages / "gallery.json").read_text())["rendered"], "column source of the index says so"
+    monkeypatch.setattr(weightfile, "FOLDER", tmp_path)
+    for path in (default_path("vehicles"), default_path("vehicles").with_suffix(".json")):
+        shutil.copy(FOLDER / path.name, path)
+    _run("models card", "vehicles", "--write", str(tmp_path), "--gallery", str(pages))
+    shown_on_card = read_card(default_path("vehicles")).failure_pictures
+    assert shown_on_card and all((tmp_path / row["file"]).is_file() for row in shown_on_card)
+    assert f"({shown_on_card[0]['file']})" in (tmp_path / "vehicles.md").read_text()
+    (pages / "gallery.json").write_text(json.dumps({"rendered": False, "cases": []}))
+    with pytest.raises(UsageError, match="real places"):
+        _run("models card", "vehicles", "--write", str(tmp_path), "--gallery", str(pages))
     with pytest.raises(InvalidInputError, match="is no gallery"):
         _run("models card", "vehicles", "--html", str(page), "--gallery", str(tmp_path / "mine"))
 
