@@ -24,7 +24,7 @@ ZONE = "Europe/Berlin"
 QUANTITIES = ("active_power_kw", "energy_total_kwh", "energy_interval_kwh")
 T0 = datetime(2026, 10, 24, 20, tzinfo=UTC)  # the clocks of Berlin go back in the night after
 T0_MS = round(T0.timestamp() * 1000)
-NOW = T0 + timedelta(days=3)
+NOW = T0 + timedelta(hours=52)  # marked dirty by the day in the first hours, by the hour after them
 NOW_US = round(NOW.timestamp() * 1_000_000)
 EXAMPLES = 6
 
