@@ -71,9 +71,14 @@ class Calibrator:
 
 def calibrator_of(card: Card) -> Calibrator:
     """The map of a card; older cards hold slope and intercept alone."""
-    chosen = card.calibrator.get("chosen")
+    return calibrator_from(card.calibrator) or Calibrator("platt", *card.calibration)
+
+
+def calibrator_from(about: object) -> Calibrator | None:
+    """The map that `choose_calibrator` described; None for anything else."""
+    chosen = about.get("chosen") if isinstance(about, Mapping) else None
     if not isinstance(chosen, Mapping):
-        return Calibrator("platt", *card.calibration)
+        return None
     return Calibrator(**{**chosen, "knots": tuple((float(x), float(y)) for x, y in chosen.get("knots", ()))})
 
 

@@ -153,7 +153,8 @@ def _calibration(card: Card) -> str:
 
 
 def _confidence(card: Card) -> Iterator[Block]:
-    compared = card.calibrator.get("compared_on_left_out_groups")
+    about = card.config.get("presence_calibrator") or card.calibrator
+    compared = about.get("compared_on_left_out_groups") if isinstance(about, Mapping) else None
     if isinstance(compared, Sequence) and compared:
         yield Block("h2", "Calibration, compared on groups left out in turn")
         keys = ("method", "log_loss", "brier", "ece")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from collateral.progress import progress
@@ -16,12 +17,12 @@ from detection.dataset import Chip, LabelledImage, MaskedImage
 from detection.evaluate import Findings, find, pooled, to_grid
 from detection.evaluate_pictures import panel_probability, slot_chip
 from detection.infer import HEAVY_M, PanelSegmenter, SlotClassifier, VehicleDetector
-from detection.metrics import best_threshold, calibrate, fit_calibration
+from detection.metrics import best_threshold, fit_calibration
 from detection.presence import raw_presence
 from detection.weightfile import Card, write_weights
 
 _PLAIN = (1.0, 0.0)
-CALIBRATION_KEYS = ("presence_calibration", "presence_threshold", "area_spread", "held_out_error")
+CALIBRATION_KEYS = ("presence_calibration", "presence_calibrator", "presence_threshold", "area_spread", "held_out_error")
 """What finishing adds to a card's config."""
 COARSER_M = (0.15, 0.3)
 """Held-out pictures are also measured as if a camera of these distances had taken them."""
@@ -111,9 +112,13 @@ def finish_panels(
     maps = (segmenter.segment(to_grid(chip.image, chip.gsd_m, gsd_m, None)) for chip in chips)
     raw = np.array([raw_presence(m, gsd_m) for m in maps], np.float32)
     labels = np.array([chip.label == 1 for chip in held_out])
-    calibration = fit_calibration(raw, labels)
-    threshold = best_threshold(calibrate(raw, calibration), labels, int(labels.sum()))
-    config = {**origin.config, "presence_calibration": list(calibration), "presence_threshold": threshold}
+    calibrator, about = choose_calibrator(_chip_answers(raw, labels, held_out))
+    config: dict[str, object] = {
+        **origin.config,
+        "presence_calibration": list(fit_calibration(raw, labels)),
+        "presence_calibrator": about,
+        "presence_threshold": best_threshold(calibrator(raw), labels, int(labels.sum())),
+    }
     if len(masks) >= _LEAST_MASKS:
         config["area_spread"] = area_spread(segmenter, masks)
     return write_weights(weights, state, replace(blank, config=config))
@@ -141,12 +146,17 @@ def finish_slots(
     classifier = SlotClassifier.load(weights)
     raw = classifier.classify(np.stack([slot_chip(chip.image) for chip in held_out]))
     labels = np.array([chip.label == 1 for chip in held_out])
-    groups = np.array([chip.group or f"picture {index}" for index, chip in enumerate(held_out)])
-    calibrator, about = choose_calibrator(Answers(raw, labels, np.full(len(raw), np.nan), groups))
+    calibrator, about = choose_calibrator(_chip_answers(raw, labels, held_out))
     done = replace(blank, calibration=fit_calibration(raw, labels), calibrator=about)
     wrong = int(((calibrator(raw) >= done.threshold) != labels).sum())
     config = {**origin.config, "held_out_error": (wrong + 1) / (len(raw) + 2)}  # of none wrong something stays possible
     return write_weights(weights, state, replace(done, config=config))
+
+
+def _chip_answers(raw: NDArray[np.float32], labels: NDArray[np.bool_], chips: Sequence[Chip]) -> Answers:
+    """Answers about whole chips; a chip without a group is a place of its own."""
+    groups = np.array([chip.group or f"picture {index}" for index, chip in enumerate(chips)])
+    return Answers(raw, labels, np.full(len(raw), np.nan), groups)
 
 
 def _blank(origin: Provenance, network: str, gsd_m: float, threshold: float) -> Card:

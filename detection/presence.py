@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.arrays import floats
+from detection.calibration import calibrator_from
 from detection.metrics import calibrate
 from detection.weightfile import Card
 
@@ -21,9 +22,13 @@ def raw_presence(probability: NDArray[np.float32], gsd_m: float) -> float:
 
 
 def presence(probability: NDArray[np.float32], gsd_m: float, card: Card) -> float:
-    """The same, calibrated by the card's `presence_calibration` (slope, intercept)."""
+    """The same, calibrated by the card's `presence_calibrator`, on older cards `presence_calibration` (slope, intercept)."""
+    raw = floats([raw_presence(probability, gsd_m)])
+    chosen = calibrator_from(card.config.get("presence_calibrator"))
+    if chosen is not None:
+        return float(chosen(raw)[0])
     slope, intercept = _pair(card.config.get("presence_calibration", (1.0, 0.0)))
-    return float(calibrate(floats([raw_presence(probability, gsd_m)]), (slope, intercept))[0])
+    return float(calibrate(raw, (slope, intercept))[0])
 
 
 def _pair(value: object) -> tuple[float, float]:
