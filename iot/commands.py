@@ -19,6 +19,7 @@ from iot.backfill import backfill
 from iot.ingest import IngestPlan, serve
 from iot.observe import observe
 from iot.replay import Player, Recording, parse_map, parse_step, play
+from iot.retention import Policy, read_policy, retain
 
 
 def _configure_ingest(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +147,16 @@ def _observe(args: argparse.Namespace, settings: Settings) -> Outcome:
     return Outcome({**asdict(summary), "seconds": round(summary.seconds, 2)}, ok=not summary.failed)
 
 
+def _configure_retention(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="policy.toml (default: the built-in policy)")
+
+
+def _retention(args: argparse.Namespace, settings: Settings) -> Outcome:
+    policy = read_policy(args.policy) if args.policy else Policy()
+    summary = retain(settings.require_database(), policy, datetime.now(UTC))
+    return Outcome({**asdict(summary), "policy": asdict(policy)})
+
+
 COMMANDS: Mapping[str, Command] = {
     "ingest": Command(
         "Takes telemetry from the broker to the database until SIGTERM; acknowledged only after the commit.",
@@ -171,5 +182,11 @@ COMMANDS: Mapping[str, Command] = {
         "collateral observe --since 2026-10-01",
         _observe,
         _configure_observe,
+    ),
+    "retention": Command(
+        "Drops, deletes and compresses old telemetry as a policy file says.",
+        "collateral retention --policy policy.toml",
+        _retention,
+        _configure_retention,
     ),
 }

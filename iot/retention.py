@@ -1,0 +1,114 @@
+"""How long telemetry is kept and when it is compressed, by a policy file.
+
+    # policy.toml: days; 0 or a missing line is for ever, or never
+    [reading]
+    keep_days = 3650
+    compress_after_days = 60
+
+    [rollup]
+    minutes_keep_days = 90
+    keep_days = 0
+    compress_after_days = 365
+
+    [quarantine]
+    keep_days = 730
+
+Whole chunks are dropped (28 days of readings, 180 of roll-ups), so that a chunk stays until its newest row is old enough.
+Roll-ups outlive their readings; a reading that comes later than `reading.keep_days` makes those of its day from itself alone.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from contextlib import closing
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psycopg2
+
+from collateral.db import retention
+from collateral.errors import InvalidInputError, ServiceError
+
+EDITION = "this server is the Apache edition of TimescaleDB; compression needs the Community edition"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Days; 0 is for ever, or never."""
+
+    reading_keep_days: int = 0
+    reading_compress_after_days: int = 0
+    rollup_minutes_keep_days: int = 90
+    rollup_keep_days: int = 0
+    rollup_compress_after_days: int = 0
+    quarantine_keep_days: int = 0
+
+
+@dataclass(frozen=True)
+class RetentionSummary:
+    """What one run did."""
+
+    dropped_chunks: int
+    deleted_minutes: int
+    deleted_quarantined: int
+    compressed_chunks: int
+    not_done: str
+    """Why something the policy asks for was not done; empty when all was."""
+
+
+def read_policy(path: Path) -> Policy:
+    """The policy of a file; what it does not name keeps its default.
+
+    Raises:
+        InvalidInputError: not TOML, an unknown name, or not a whole number of days.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{path} cannot be read as a policy ({error}); it is TOML, see docs/mqtt.md.") from error
+    known = {field.name for field in fields(Policy)}
+    found: dict[str, int] = {}
+    for table, rows in tables.items():
+        for name, days in (rows if isinstance(rows, dict) else {"": rows}).items():
+            key = f"{table}_{name}"
+            if key not in known:
+                raise InvalidInputError(f"{path}: {table}.{name} is not a rule; rules are {', '.join(sorted(known))}.")
+            if type(days) is not int or days < 0:
+                raise InvalidInputError(f"{path}: {table}.{name} is {days!r}; give whole days, 0 for ever.")
+            found[key] = days
+    return Policy(**found)
+
+
+def retain(database_url: str, policy: Policy, now: datetime) -> RetentionSummary:
+    """Applies `policy` as of `now`, each rule in a transaction of its own.
+
+    Raises:
+        ServiceError: the database does not answer, or the account does not own the tables.
+    """
+    try:
+        with closing(psycopg2.connect(database_url)) as connection:
+            connection.autocommit = True
+            dropped = sum(
+                retention.drop_chunks(connection, table, now - timedelta(days=days))
+                for table, days in (("reading", policy.reading_keep_days), ("rollup", policy.rollup_keep_days))
+                if days
+            )
+            minutes = quarantined = compressed = 0
+            if policy.rollup_minutes_keep_days:
+                minutes = retention.delete_minutes(connection, now - timedelta(days=policy.rollup_minutes_keep_days))
+            if policy.quarantine_keep_days:
+                quarantined = retention.delete_quarantined(connection, now - timedelta(days=policy.quarantine_keep_days))
+            wanted = [
+                (table, now - timedelta(days=days))
+                for table, days in (
+                    ("reading", policy.reading_compress_after_days), ("rollup", policy.rollup_compress_after_days),
+                )
+                if days
+            ]  # fmt: skip
+            able = retention.can_compress(connection)
+            if able:
+                compressed = sum(retention.compress_chunks(connection, table, before) for table, before in wanted)
+    except psycopg2.Error as error:
+        raise ServiceError(f"The policy cannot be applied: {error}".strip()) from error
+    return RetentionSummary(dropped, minutes, quarantined, compressed, EDITION if wanted and not able else "")
