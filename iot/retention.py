@@ -14,7 +14,7 @@
     keep_days = 730
 
 Whole chunks are dropped (28 days of readings, 180 of roll-ups), so that a chunk stays until its newest row is old enough.
-Roll-ups outlive their readings; a reading that comes later than `reading.keep_days` makes those of its day from itself alone.
+Roll-ups outlive their readings; a reading that comes later than `reading.keep_days` makes its day anew, from itself alone.
 """
 
 from __future__ import annotations
