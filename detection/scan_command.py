@@ -23,6 +23,7 @@ from imagery.reference import ReferenceStore
 from imagery.scan import Scanner, WindowConsumer, open_scenes
 from imagery.scan_store import DatabaseScanStore
 from imagery.scan_summary import ScanSummary
+from imagery.seen import SeenFiles
 from imagery.target import SiteTarget, site_targets
 
 
@@ -55,7 +56,8 @@ def run_scan(
     if not paths:  # an empty inbox is the rule: no detector is loaded for it
         return ScanSummary(seconds=time.monotonic() - started)
     store = DatabaseScanStore(pool)
-    scenes, opened = open_scenes(paths, store)
+    with SeenFiles(settings.runtime / "scan" / "seen.sqlite") as seen:
+        scenes, opened = open_scenes(paths, store, seen.inspect)
     if not scenes:
         return opened + ScanSummary(seconds=time.monotonic() - started)
     if settings.threads > 0:

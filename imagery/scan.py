@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,12 +23,12 @@ from collateral.domain import Observation, Quality
 from collateral.progress import progress
 from imagery.grid import NO_SHIFT
 from imagery.quality import Verdict, assess, clouds
-from imagery.raster import RasterRejectedError, Reason
+from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect
 from imagery.reader import Pixels, ReadCost, moved_mask, read_pixels
 from imagery.reference import Reference, ReferenceStore, build_reference, overview_of
 from imagery.register import Alignment, align
 from imagery.scan_summary import ScanSummary
-from imagery.scenes import SceneFile, open_scene
+from imagery.scenes import SceneFile, scene_of
 from imagery.target import SiteTarget
 
 log = logging.getLogger(__name__)
@@ -119,13 +120,18 @@ class Prepared:
     figures: Mapping[str, object]
 
 
-def open_scenes(paths: Iterable[Path], store: ScanStore) -> tuple[list[SceneFile], ScanSummary]:
-    """Opens and registers what can be a scene; what cannot is noted with its reason."""
+def open_scenes(
+    paths: Iterable[Path], store: ScanStore, inspector: Callable[[Path], RasterFacts] = inspect
+) -> tuple[list[SceneFile], ScanSummary]:
+    """Opens and registers what can be a scene; what cannot is noted with its reason.
+
+    `inspector`: `imagery.raster.inspect`, or one that remembers (`imagery.seen`).
+    """
     scenes: dict[str, SceneFile] = {}
     rejected: dict[str, int] = {}
     files = list(paths)
     with ThreadPoolExecutor(2, "scene") as pool:
-        for outcome in progress(pool.map(_try_open, files), "scenes", len(files), "file"):
+        for outcome in progress(pool.map(partial(_try_open, inspector), files), "scenes", len(files), "file"):
             if isinstance(outcome, SceneFile):
                 scenes.setdefault(outcome.record.scene_id, outcome)
             else:
@@ -138,9 +144,9 @@ def open_scenes(paths: Iterable[Path], store: ScanStore) -> tuple[list[SceneFile
     return found, ScanSummary(windows=count, rejected=rejected, scenes=len(found), scenes_rejected=count)
 
 
-def _try_open(path: Path) -> SceneFile | RasterRejectedError:
+def _try_open(inspector: Callable[[Path], RasterFacts], path: Path) -> SceneFile | RasterRejectedError:
     try:
-        return open_scene(path)
+        return scene_of(inspector(path))
     except RasterRejectedError as error:
         return error
     except Exception as error:  # one file must not stop the others; the row says what happened
