@@ -29,6 +29,8 @@ from detection.models.slots import CHIP
 from detection.presence import presence
 from detection.reliability import confidence_figures
 
+_NEAR = 0.25
+"""Answers this close to the threshold are shown as uncertain."""
 _PIXEL_STEP = 4
 """Calibration of pixels is measured on every fourth row and column: neighbours say the same."""
 
@@ -93,7 +95,8 @@ def _show_chips(gallery: Gallery, chips: Sequence[Chip], probability: Floats, th
         if said != (chip.label == 1):
             kind, strength = (FALSE_POSITIVE, value) if said else (FALSE_NEGATIVE, 1 - value)
             gallery.add(kind, strength, value, (chip.name, chip.group), chip.image, text)
-        gallery.add(UNCERTAIN, -abs(value - threshold), value, (chip.name, chip.group), chip.image, text)
+        if abs(value - threshold) < _NEAR:
+            gallery.add(UNCERTAIN, -abs(value - threshold), value, (chip.name, chip.group), chip.image, text)
 
 
 def evaluate_panels(
