@@ -18,6 +18,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from shapely.affinity import translate
 from shapely.geometry import Polygon
 
@@ -34,6 +35,8 @@ from detection.evaluate import to_grid
 
 GSD_M = 0.3
 CROP_PX = 256
+_FINE = 8
+"""Parts of a pixel's edge when outlines are filled."""
 GROUND, GOODS, ROOF, NO_GOODS = 0, 1, 2, 3
 KINDS: tuple[SiteKind, ...] = ("factory", "factory", "warehouse", "factory", "solar")
 _GROUNDS = ("parkinglot", "runway", "airplane", "freeway", "intersection", "storagetanks", "buildings", "agricultural",
@@ -49,8 +52,7 @@ def stock_mask(layout: SiteLayout, rendered: Rendered) -> ByteArray:
     mask: ByteArray = np.zeros((height, width), np.uint8)
 
     def fill(polygon: Polygon, value: int) -> None:
-        ring = (rendered.grid.ring(polygon) + 0.5) * scale - 0.5
-        cv2.fillPoly(mask, [np.round(ring * 16).astype(np.int32)], value, cv2.LINE_8, 4)
+        _fill(mask, (rendered.grid.ring(polygon) + 0.5) * scale - 0.5, value)
 
     for building in layout.buildings:
         fill(building.polygon, ROOF)
@@ -60,6 +62,18 @@ def stock_mask(layout: SiteLayout, rendered: Rendered) -> ByteArray:
     for item in rendered.truth.goods:
         fill(translate(item.polygon, -back.east_m, -back.north_m), GOODS)
     return mask
+
+
+def _fill(mask: ByteArray, ring: npt.NDArray[np.float64], value: int) -> None:
+    """Sets the pixels of which more than half lies in a ring (centres at whole numbers); OpenCV alone fills the rim too."""
+    low = np.clip(np.floor(ring.min(axis=0)).astype(int) - 1, 0, None)
+    high = np.minimum(np.ceil(ring.max(axis=0)).astype(int) + 2, mask.shape[1::-1])
+    if (high <= low).any():
+        return
+    fine: ByteArray = np.zeros((high - low)[::-1] * _FINE, np.uint8)
+    cv2.fillPoly(fine, [np.round(((ring - low + 0.5) * _FINE - 0.5) * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
+    share = cv2.resize(fine, None, fx=1 / _FINE, fy=1 / _FINE, interpolation=cv2.INTER_AREA)
+    mask[low[1]:high[1], low[0]:high[0]][share > 127] = value
 
 
 def rendered_pairs(seed: int) -> Iterator[tuple[str, int, ByteArray, ByteArray]]:
@@ -125,8 +139,7 @@ def _draw_block(canvas: Canvas, mask: ByteArray, sun: SunPosition, rng: np.rando
                 axes = (round(long_m / 2 * 0.93 / GSD_M), round(wide_m / 2 * 0.93 / GSD_M))
                 cv2.ellipse(mask, (round(centre[0]), round(centre[1])), axes, heading - 90.0, 0, 360, GOODS, -1)
             else:
-                ring = canvas.grid.ring(rectangle(spot, heading, long_m, wide_m))
-                cv2.fillPoly(mask, [np.round(ring * 16).astype(np.int32)], GOODS, cv2.LINE_8, 4)
+                _fill(mask, canvas.grid.ring(rectangle(spot, heading, long_m, wide_m)), GOODS)
 
 
 def _heap(rng: np.random.Generator) -> Sprite:

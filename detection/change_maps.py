@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.arrays import floats
 from imagery.radiometry import normalise
 
 _WINDOW_M = 2.1
@@ -85,7 +86,7 @@ def _nearest(first: NDArray[np.float32], second: NDArray[np.float32], reach: int
     back = there.copy()
     for columns, rows in _offsets(reach):
         apart = first - _moved(second, columns, rows)
-        distance = cv2.magnitude(apart[..., 0], apart[..., 1])
+        distance = floats(cv2.magnitude(apart[..., 0], apart[..., 1]))
         np.minimum(there, distance, out=there)
         np.minimum(back, _moved(distance, -columns, -rows), out=back)
     return np.asarray(np.maximum(there, back), np.float32)
@@ -102,11 +103,11 @@ def _moved(values: NDArray[np.float32], columns: int, rows: int) -> NDArray[np.f
 def _structure(before: NDArray[np.uint8], after: NDArray[np.uint8], gsd_m: float, reach: int) -> Grey:
     first, second = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(np.float32) for p in (before, after))
     size = (2 * max(1, round(_WINDOW_M / gsd_m / 2)) + 1,) * 2
-    mean_a, mean_b = cv2.blur(first, size), cv2.blur(second, size)
+    mean_a, mean_b = floats(cv2.blur(first, size)), floats(cv2.blur(second, size))
     var_a = np.maximum(cv2.blur(first * first, size) - mean_a * mean_a, 0)
     floor = np.float32(_NOISE**2)
     best = np.full(first.shape, -1.0, np.float32)
-    var_second = np.maximum(cv2.blur(second * second, size) - mean_b * mean_b, 0)
+    var_second = floats(np.maximum(cv2.blur(second * second, size) - mean_b * mean_b, 0))
     for columns, rows in _offsets(reach):
         var_b = _moved(var_second, columns, rows)
         shared = cv2.blur(first * _moved(second, columns, rows), size) - mean_a * _moved(mean_b, columns, rows)

@@ -138,4 +138,4 @@ def _hidden(truth: Mapping[str, Any]) -> list[BaseGeometry]:
 
 def _placed_shape(geometry: Mapping[str, Any], truth: Mapping[str, Any]) -> BaseGeometry:
     """A polygon of a truth file with the scene's misregistration put right."""
-    return translate(shape(geometry), -truth["shift_m"]["east"], -truth["shift_m"]["north"])
+    return translate(shape(dict(geometry)), -truth["shift_m"]["east"], -truth["shift_m"]["north"])

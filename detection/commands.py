@@ -16,8 +16,9 @@ from collateral.errors import InvalidInputError
 from collateral.settings import Settings
 from detection.dataset import is_rendered
 from detection.evaluate import evaluate_vehicles
+from detection.evaluate_modules import evaluate_modules
 from detection.evaluate_pictures import evaluate_panels, evaluate_slots, evaluate_solar_chips
-from detection.evaluate_scenes import evaluate_scenes
+from detection.evaluate_scenes import SceneDetectors, evaluate_scenes
 from detection.gallery import Gallery
 from detection.model_commands import MODEL_COMMANDS
 from detection.recipes import RECIPES, Job, train_named
@@ -25,7 +26,8 @@ from detection.reliability import write_reliability
 from detection.train_config import TrainConfig, checked_schedule, read_train_config
 from detection.weightfile import default_path, read_card, shipped, write_card
 
-SUBFOLDERS = {"vehicles": "vehicles", "solar-chips": "solar_chips", "panels": "panels", "slots": "slot_occupancy"}
+SUBFOLDERS = {"vehicles": "vehicles", "solar-chips": "solar_chips", "panels": "panels", "slots": "slot_occupancy",
+              "modules": "pv_modules"}  # fmt: skip
 """Where each data set lies below COLLATERAL_DATA."""
 _Evaluate = Callable[[Path, argparse.Namespace, Path | None, Gallery | None], dict[str, object]]
 
@@ -151,7 +153,8 @@ def _vehicles(
 def _scenes(args: argparse.Namespace, settings: Settings) -> Outcome:
     _threads(settings)
     gallery = Gallery(f"rendered scenes: {Path(args.truth).name}") if args.gallery else None
-    figures = evaluate_scenes(Path(args.truth), gallery=gallery)
+    tools = SceneDetectors.shipped(settings.runtime / "models")
+    figures = evaluate_scenes(Path(args.truth), tools, gallery)
     shown = {} if gallery is None else {"gallery": gallery.write(args.gallery, figures, rendered=True)}
     return Outcome({**figures, **shown})
 
@@ -182,6 +185,10 @@ COMMANDS: dict[str, Command] = {
     "evaluate slots": _evaluation(
         "slots", "slots", "slot classifier against labelled slots",
         lambda data, args, weights, gallery: evaluate_slots(data, args.split, weights, gallery),
+    ),
+    "evaluate modules": _evaluation(
+        "modules", "modules", "fault classes of PV modules against labelled infrared crops",
+        lambda data, args, weights, gallery: evaluate_modules(data, args.split, weights, gallery),
     ),
     "evaluate scenes": Command(
         "all detectors against rendered scenes and their truth", "collateral evaluate scenes --truth world/scenes --json",
