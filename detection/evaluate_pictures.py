@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collateral.progress import progress
-from detection.arrays import Floats
+from detection.arrays import Floats, floats
 from detection.bootstrap import bootstrap, cluster_numbers, cluster_sums, ratio_of
 from detection.dataset import (
     Chip,
@@ -22,7 +22,7 @@ from detection.dataset import (
     read_slots_folder,
 )
 from detection.evaluate import identity, to_grid
-from detection.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, GREEN, RED, UNCERTAIN, Gallery, outlined
+from detection.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, GREEN, RED, UNCERTAIN, Gallery, cut_out, outlined
 from detection.infer import PanelSegmenter, SlotClassifier
 from detection.metrics import binary_scores, wilson
 from detection.models.slots import CHIP
@@ -155,11 +155,20 @@ def _show_panels(gallery: Gallery, item: MaskedImage, mask: NDArray[np.bool_], p
     for kind, wrong in ((FALSE_POSITIVE, extra), (FALSE_NEGATIVE, missed)):
         area = float(wrong.sum()) * item.gsd_m**2
         if area >= 1.0:
-            mean = float(probability[wrong].mean())
-            gallery.add(kind, area, mean, (item.name, item.group), picture, f"{area:.0f} m²")
-    doubt = float((np.abs(probability - 0.5) < 0.25).sum()) * item.gsd_m**2
+            shown, text = cut_out(picture, largest_part(wrong)), f"{area:.0f} m² in the picture, largest part shown"
+            gallery.add(kind, area, float(probability[wrong].mean()), (item.name, item.group), shown, text)
+    unsure = np.abs(probability - 0.5) < _NEAR
+    doubt = float(unsure.sum()) * item.gsd_m**2
     if doubt >= 1.0:
-        gallery.add(UNCERTAIN, doubt, 0.5, (item.name, item.group), picture, f"{doubt:.0f} m² between 0.25 and 0.75")
+        shown, text = cut_out(picture, largest_part(unsure)), f"{doubt:.0f} m² between 0.25 and 0.75"
+        gallery.add(UNCERTAIN, doubt, 0.5, (item.name, item.group), shown, text)
+
+
+def largest_part(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Box (x0, y0, x1, y1) of the largest connected region of a mask that is not empty."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    x, y, width, height, _ = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())].tolist()
+    return floats([x, y, x + width, y + height])
 
 
 def evaluate_slots(
