@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -125,14 +125,14 @@ def run(quick: bool, settings: Settings) -> dict[str, object]:
     sizes = Sizes.of(quick)
     folder = settings.runtime / "bench"
     scene, part = bench_scene(folder, sizes.edge), bench_scene(folder, sizes.part)
-    tile = tiles(sizes.edge, sizes.edge, WHOLE_TILING)[0].rows
-    bench = Bench(scene, part, tile.stop - tile.start, settings.threads or os.cpu_count() or 1, folder / "models")
+    bench = Bench(scene, part, tile_of(sizes.edge), settings.threads or os.cpu_count() or 1, folder / "models")
     own = bench.once("own")
     rounds, sahi = _rounds(bench, sizes, started)
-    mosaic = bench_mosaic(scene, sizes.edge, sizes.times)
+    mosaic = replace(bench, scene=bench_mosaic(scene, sizes.edge, sizes.times), tile=tile_of(sizes.edge * sizes.times))
+    large = mosaic.once("own", scene), mosaic.once("scan")
     peaks = {
         str(sizes.edge): rounds[0]["scan"]["peak_mb"] - own["peak_mb"],
-        str(sizes.edge * sizes.times): bench.once("scan", mosaic)["peak_mb"] - own["peak_mb"],
+        str(sizes.edge * sizes.times): large[1]["peak_mb"] - large[0]["peak_mb"],
     }
     ours, other = bench.once("scan", part)["boxes"], bench.once("scan_float32", part)["boxes"]
     card = read_card(default_path("vehicles"))
@@ -147,6 +147,12 @@ def run(quick: bool, settings: Settings) -> dict[str, object]:
         "rounds": len(rounds), "vehicles": len(rounds[0]["scan"]["boxes"]), "sahi": VERSION,
         "model_sha256": card.sha256, "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
+
+
+def tile_of(edge: int) -> int:
+    """Edge of the tiles into which a square raster is cut."""
+    rows = tiles(edge, edge, WHOLE_TILING)[0].rows
+    return rows.stop - rows.start
 
 
 def _rounds(bench: Bench, sizes: Sizes, started: float) -> tuple[list[dict[str, dict[str, Any]]], dict[str, Any]]:

@@ -5,7 +5,7 @@ Every picture must lie on the network's grid (`gsd_m` of the detector); `evaluat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from detection.models.vehicles import VehicleMaps, VehicleNet
 from detection.pipeline import run_tiles
 from detection.runtime import Runtime
 from detection.runtime_openvino import fastest_runtime
-from detection.tiling import Tile, Tiling, cut, tiles
+from detection.tiling import Tile, Tiling, cut, filled_size, tiles
 from detection.weightfile import default_path, read_weights
 
 HEAVY_M = 7.0
@@ -36,6 +36,8 @@ WINDOW_TILING = Tiling(edge=2048, overlap=128)
 _HALO_PX = 8.0
 """A centre this near to a tile's own pixels is reported too: two tiles may see it in neighbouring cells of the map."""
 _MOST_IN_TILE = 100_000
+_MANY_TILES = 4
+"""From this number on the engine is told their size beforehand."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Detector:
             module.load_state_dict(state)
         except RuntimeError as error:
             raise InvalidInputError(f"The weights {self.card.name!r} do not fit the {network} network: {error}") from None
-        self._module = module
+        self.module = module
         self._cache = cache
         self.gsd_m = self.card.gsd_m
         self.name = self.card.name
@@ -79,7 +81,11 @@ class Detector:
     @cached_property
     def runtime(self) -> Runtime:
         """The engine; the first use derives and compiles what it needs (seconds)."""
-        return fastest_runtime(self._module, self.card.sha256, self._cache)
+        return fastest_runtime(self.module, self.card.sha256, self._cache)
+
+    def use(self, runtime: Runtime) -> None:
+        """Runs on this engine from now on (comparisons of engines)."""
+        self.__dict__["runtime"] = runtime  # where cached_property keeps it
 
     @property
     def runtime_name(self) -> str:
@@ -112,7 +118,7 @@ class VehicleDetector(Detector):
     def detect_tiles(
         self,
         size: tuple[int, int],
-        cuts: Iterable[Tile],
+        cuts: Sequence[Tile],
         read: Callable[[Tile], NDArray[np.uint8] | None],
         floor: float | None = None,
         gsd_m: float | None = None,
@@ -122,6 +128,8 @@ class VehicleDetector(Detector):
         `read` runs in a thread of its own, one tile ahead; None means that the tile shows nothing.
         """
         limit = self.threshold if floor is None else floor
+        if len(cuts) >= _MANY_TILES:
+            self.runtime.expect((1, *filled_size(cuts[0]), 3))
 
         def decode(tile: Tile, maps: tuple[Tensor, ...]) -> NDArray[np.float32]:
             found = self._near(tile, heatmap.decode(VehicleMaps(*maps), most=_MOST_IN_TILE)[0])

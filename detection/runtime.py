@@ -20,6 +20,9 @@ class Runtime(Protocol):
         """N x H x W x 3 uint8 RGB, H and W multiples of 16 -> the network's output maps, float32."""
         ...
 
+    def expect(self, shape: tuple[int, int, int, int]) -> None:
+        """Says that many batches of this shape follow; an engine may prepare for it. Other shapes stay welcome."""
+
 
 class TorchRuntime:
     """torch, channels-last, on the GPU where there is one (never tried: this was written without), else on the CPU.
@@ -41,6 +44,9 @@ class TorchRuntime:
             out = self._module(batch.contiguous(memory_format=torch.channels_last))
         maps = (out,) if isinstance(out, Tensor) else tuple(out)
         return tuple(value.float().cpu() for value in maps)
+
+    def expect(self, shape: tuple[int, int, int, int]) -> None:
+        """torch prepares nothing."""
 
 
 def bfloat16_helps(device: str = "cpu") -> bool:

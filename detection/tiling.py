@@ -97,6 +97,12 @@ def _grains(pixels: int) -> int:
     return -(-pixels // GRAIN)
 
 
+def filled_size(tile: Tile) -> tuple[int, int]:
+    """Rows and columns of a tile in whole GRAINs."""
+    rows, columns = _grains(tile.rows.stop - tile.rows.start), _grains(tile.columns.stop - tile.columns.start)
+    return rows * GRAIN, columns * GRAIN
+
+
 def cut(image: NDArray[np.uint8], tile: Tile) -> NDArray[np.uint8]:
     """The tile's pixels, filled up at the right and below with mid-grey to whole GRAINs."""
     part = image[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
@@ -105,8 +111,8 @@ def cut(image: NDArray[np.uint8], tile: Tile) -> NDArray[np.uint8]:
 
 def fill(part: NDArray[np.uint8], tile: Tile) -> NDArray[np.uint8]:
     """What the picture has of a tile, filled up at the right and below with mid-grey to whole GRAINs."""
-    below = _grains(tile.rows.stop - tile.rows.start) * GRAIN - part.shape[0]
-    right = _grains(tile.columns.stop - tile.columns.start) * GRAIN - part.shape[1]
+    height, width = filled_size(tile)
+    below, right = height - part.shape[0], width - part.shape[1]
     if below == 0 and right == 0:
         return part
     return np.pad(part, ((0, below), (0, right), (0, 0)), constant_values=127)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.shutil import copy as raster_copy
 from rasterio.windows import Window
+from torch import Tensor
 
 from data_samples.boxes_folder import random_scenes
 from detection.arrays import Floats, floats
@@ -22,6 +23,7 @@ from detection.everything import WHOLE_TILING, Everything, scan_everything, writ
 from detection.infer import Box, VehicleDetector
 from detection.merge import merged
 from detection.metrics import iou, suppress
+from detection.runtime import Runtime
 from detection.tiling import Tiling
 from imagery.blocks import BlockReader
 from imagery.raster import RasterRejectedError, inspect
@@ -131,9 +133,14 @@ def test_empty_parts_are_skipped_and_nothing_is_found_there(
 ) -> None:
     image = np.zeros((700, 700, 3), np.uint8)
     image[:16, :16] = 90
-    seen = []
-    runtime = detector.runtime
-    monkeypatch.setitem(detector.__dict__, "runtime", lambda batch: seen.append(batch.shape) or runtime(batch))
+    seen: list[tuple[int, ...]] = []
+    run = type(detector.runtime).__call__
+
+    def counted(runtime: Runtime, batch: NDArray[np.uint8]) -> tuple[Tensor, ...]:
+        seen.append(batch.shape)
+        return run(runtime, batch)
+
+    monkeypatch.setattr(type(detector.runtime), "__call__", counted)
     found = scan_everything(write(tmp_path / "s.tif", image), detector, Tiling(320, 64))
     assert found.tiles == 9 and len(seen) == 1 and found.boxes == ()
 

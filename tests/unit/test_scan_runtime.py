@@ -49,6 +49,11 @@ def test_every_engine_answers_as_torch_float32(engine: Runtime, shape: tuple[int
     for a, b in zip(wanted, found, strict=True):
         assert float((a - b).abs().mean()) < 0.05 * max(float(a.abs().mean()), 0.1)
     assert engine.name.split()[0] in ("torch", "OpenVINO")
+    count, height, width = shape
+    engine.expect((count, height, width, 3))
+    for a, b in zip(found, engine(pictures), strict=True):
+        assert float((a - b).abs().mean()) < 0.02 * max(float(a.abs().mean()), 0.1)
+    assert engine(pictures[:, :32]) is not None, "other sizes stay welcome"
 
 
 @pytest.mark.skipif(not INSTALLED, reason="openvino is not installed")
