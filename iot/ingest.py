@@ -60,7 +60,7 @@ class IngestPlan:
     """Longest time a message waits for company."""
     max_held: int = 20_000
     """Messages held at once; the broker's own in-flight window is usually smaller."""
-    max_held_bytes: int = 64 * 1024 * 1024
+    max_held_bytes: int = 32 * 1024 * 1024
     stop_timeout_s: float = 30.0
     """How long the last batch may take when the service is told to stop."""
     verbose: bool = False
