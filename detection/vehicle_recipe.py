@@ -54,6 +54,23 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """Weights of the pools beside the photographs, whose weights sum to 1."""
+
+    sites: float
+    """Rendered sites."""
+    yards: float
+    """Rendered open grounds."""
+    own_labels: float
+    """Land-use pictures with our own labels."""
+
+
+MIXES = (Mix(0.25, 0.45, 0.0), Mix(0.25, 0.45, 0.45), Mix(0.8, 0.45, 0.45))
+"""The parts of training in turn. The last one shows the goods of rendered sites more often: to a network that has learnt
+packed cars, rows of pallets look like them."""
+
+
+@dataclass(frozen=True)
 class VehicleTask:
     """Batches and loss of the vehicle network (see `detection.train.Task`)."""
 
@@ -88,15 +105,15 @@ def real_pools(data: Path) -> tuple[Pool, ...]:
     return tuple(pool for pool in pools if pool.images)
 
 
-def mixed_pools(data: Path, rendered: Path, own_labels: bool) -> tuple[Pool, ...]:
-    """The photographs, a Boxes folder of rendered scenes and, where asked for, our own labels of land-use pictures."""
+def mixed_pools(data: Path, rendered: Path, mix: Mix) -> tuple[Pool, ...]:
+    """The photographs, a Boxes folder of rendered pictures and our own labels of land-use pictures, weighted by `mix`."""
     drawn = read_boxes_folder(rendered, "train")
     sites = tuple(item for item in drawn if item.source != YARDS)
     yards = tuple(item for item in drawn if item.source == YARDS)
-    pools = [*real_pools(data), Pool(0.25, sites), Pool(0.45, yards)]
-    if own_labels:
+    pools = [*real_pools(data), Pool(mix.sites, sites), Pool(mix.yards, yards)]
+    if mix.own_labels:
         labelled = land_use_vehicles(data / "land_use")
-        pools.append(Pool(0.45, tuple(item for item in labelled if item.group not in HELD_OUT)))
+        pools.append(Pool(mix.own_labels, tuple(item for item in labelled if item.group not in HELD_OUT)))
     return tuple(pool for pool in pools if pool.images)
 
 
