@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.arrays import Floats, floats
-from detection.metrics import calibrate, calibration_error, fit_calibration, fit_logistic, logit, smoothed
+from detection.metrics import calibrate, calibration_error, fit_calibration, fit_logistic, logit, sigmoid, smoothed
 from detection.weightfile import Card
 
 _FOLDS = 10
@@ -63,10 +63,10 @@ class Calibrator:
         """Probabilities. `gsd_m`: of the picture; None for `reference_m`."""
         if self.knots:
             x, y = np.array(self.knots).T
-            return floats(1 / (1 + np.exp(-np.interp(logit(raw), x, y))))
+            return sigmoid(np.interp(logit(raw), x, y))
         seen = np.clip(self.reference_m if gsd_m is None else gsd_m, self.finest_m, self.coarsest_m)
         shift = self.by_gsd * np.log(seen / self.reference_m) if self.by_gsd else 0.0
-        return floats(1 / (1 + np.exp(-(self.slope * logit(raw) + self.intercept + shift))))
+        return sigmoid(self.slope * logit(raw) + self.intercept + shift)
 
 
 def calibrator_of(card: Card) -> Calibrator:

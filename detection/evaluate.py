@@ -20,7 +20,7 @@ from detection.bootstrap import bootstrap, cluster_numbers, cluster_sums
 from detection.counting import rows_of
 from detection.dataset import Boxes, LabelledImage, Picture, Problems, read_boxes_folder, resample
 from detection.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, UNCERTAIN, Gallery, cut_out
-from detection.infer import Box, PanelSegmenter, SlotClassifier, VehicleDetector
+from detection.infer import Box, Detector, VehicleDetector
 from detection.metrics import Counted, match, undecided
 from detection.observe import count_in_picture
 from detection.reliability import confidence_figures
@@ -230,6 +230,6 @@ def _length(found: Findings, index: int) -> str:
     return f"{float(found.length_m[index]):.1f} m"
 
 
-def identity(detector: VehicleDetector | PanelSegmenter | SlotClassifier) -> dict[str, object]:
+def identity(detector: Detector) -> dict[str, object]:
     """Which weights and which engine gave the figures."""
     return {"model": detector.name, "model_sha256": detector.model_sha256, "runtime": detector.runtime_name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +123,12 @@ def logit(p: Floats) -> Floats:
 def calibrate(p: Floats, calibration: tuple[float, float]) -> Floats:
     """sigmoid(slope * logit(p) + intercept)."""
     slope, intercept = calibration
-    return floats(1 / (1 + np.exp(-(slope * logit(p) + intercept))))
+    return sigmoid(slope * logit(p) + intercept)
+
+
+def sigmoid(odds: NDArray[np.floating[Any]]) -> Floats:
+    """Log odds -> probability, without overflow."""
+    return floats(1 / (1 + np.exp(-np.clip(odds, -60.0, 60.0))))
 
 
 def fit_calibration(p: Floats, right: NDArray[np.bool_]) -> tuple[float, float]:
