@@ -186,7 +186,7 @@ class Slot:
     site_id: str
     name: str
     kind: str
-    """`yard_bay`, `parking_bay` or `rack`."""
+    """`yard_bay`, `parking_bay`, `rack`; `yard`: ground without marked places, whose share under goods is measured."""
     asset_id: str
     """Stock lot that stands here; empty when none is assigned."""
     capacity: float

@@ -68,8 +68,12 @@ OBSERVATION_QUANTITIES: Mapping[str, Quantity] = _table(
     Quantity("vehicle_count", "1", 0, 1e5, Adds.GAUGE, "vehicles standing on the site, corrected for recall"),
     Quantity("heavy_vehicle_count", "1", 0, 1e5, Adds.GAUGE, "vehicles of 7 m or longer"),
     Quantity("panel_area_m2", "m2", 0, 1e8, Adds.GAUGE, "area of photovoltaic panels seen"),
+    Quantity("faulty_module_share", "1", 0, 1, Adds.GAUGE, "faulty modules / modules judged, from drone thermography"),
     Quantity("slot_occupied", "1", 0, 1, Adds.STATE, "probability that a slot is occupied (subject: slot)"),
     Quantity("slot_occupancy", "1", 0, 1, Adds.GAUGE, "occupied slots / usable slots"),
+    Quantity("stock_cover", "1", 0, 1, Adds.GAUGE, "share of open ground under goods (subject: yard, or all of a site)"),
+    Quantity("changed_area_m2", "m2", 0, 1e8, Adds.GAUGE,
+             "ground, goods and roofs that are not as on the last picture before; vehicles left out"),
     # from inside, per local day
     Quantity("energy_kwh_per_day", "kW.h/d", 0, 1e9, Adds.INTERVAL, "electricity used in one local day"),
     Quantity("running_hours_per_day", "h/d", 0, 24, Adds.INTERVAL, "hours with a machine producing"),

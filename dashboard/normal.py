@@ -52,7 +52,8 @@ class Chart:
 _FIRST = (
     "energy_kwh_per_day", "running_hours_per_day", "performance_ratio", "inverter_yield_ratio", "stock_weight_kg",
     "tags_present_share", "door_openings_per_day", "night_door_openings", "vehicle_count", "heavy_vehicle_count",
-    "slot_occupancy", "panel_area_m2", "ac_energy_kwh_per_day", "irradiation_kwh_m2_per_day", "route_deviation_m",
+    "slot_occupancy", "stock_cover", "panel_area_m2", "changed_area_m2", "ac_energy_kwh_per_day",
+    "irradiation_kwh_m2_per_day", "route_deviation_m",
     "reporting_ratio", "frozen_hours", "replayed_hours", "late_hours",
 )
 """Order of charts; what is not named comes last."""

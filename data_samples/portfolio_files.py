@@ -108,6 +108,11 @@ def _slots(plan: SitePlan, things: Inventory) -> Iterable[Slot]:
             lot.asset_id if lot else "", lot.commodity.per_slot_t if lot else 20.0,
             to_lonlat(shape.polygon, plan.layout.utm_epsg),
         )
+    for yard in plan.layout.stock_yards:
+        yield Slot(
+            yard.yard_id, plan.site_id, yard.yard_id.removeprefix(f"{plan.site_id}-"), "yard", "", 0.0,
+            to_lonlat(yard.polygon, plan.layout.utm_epsg),
+        )
 
 
 def _officer(branch: str, number: int) -> str:

@@ -28,7 +28,9 @@ _PICTURE_GSD_M = 0.3
 _JPEG_QUALITY = 82
 _COLOURS: Mapping[str, tuple[int, int, int]] = {
     "car": (255, 196, 0), "heavy": (255, 80, 40), "panel": (0, 220, 255), "occupied": (255, 120, 40),
-    "empty": (90, 220, 120), "unknown": (170, 170, 170),
+    "empty": (90, 220, 120), "unknown": (170, 170, 170), "goods": (255, 150, 0), "stock": (255, 150, 0),
+    "vehicles": (255, 60, 60), "roof": (0, 220, 255), "construction": (255, 70, 255), "other": (250, 250, 120),
+    "faulty": (255, 60, 60), "sound": (90, 220, 120),
 }
 """Red, green, blue by label."""
 _OUTLINE = (255, 255, 255)
@@ -48,12 +50,14 @@ class EvidenceFiles:
         return {"png": self.picture, "geojson": self.geojson, "bounds": list(self.bounds)}
 
 
-def write_evidence(folder: Path, window: SiteWindow, method: str, found: Sequence[Located]) -> EvidenceFiles:
-    """Writes both files of one window, each whole or not at all."""
+def write_evidence(
+    folder: Path, window: SiteWindow, method: str, found: Sequence[Located], picture_gsd_m: float = _PICTURE_GSD_M
+) -> EvidenceFiles:
+    """Writes both files of one window, each whole or not at all; the picture no finer than `picture_gsd_m`."""
     site_id = window.target.site.site_id
     record = window.scene.record
     bounds = _bounds(window.pixels.grid)
-    features, image = _features(window, method, found, bounds), _picture(window, found)
+    features, image = _features(window, method, found, bounds), _picture(window, found, picture_gsd_m)
     content = hashlib.sha256(image + json.dumps(features).encode()).hexdigest()[:10]
     stem = f"{record.acquired_at:%Y%m%dT%H%M%SZ}_{record.scene_id}_{method.replace('@', '-')}_{content}"
     (folder / site_id).mkdir(parents=True, exist_ok=True)
@@ -74,9 +78,9 @@ def _bounds(grid: GridSpec) -> tuple[float, float, float, float]:
     return (round(west, 8), round(south, 8), round(east, 8), round(north, 8))
 
 
-def _picture(window: SiteWindow, found: Sequence[Located]) -> bytes:
+def _picture(window: SiteWindow, found: Sequence[Located], gsd_m: float) -> bytes:
     pixels = window.pixels
-    shrink = min(1.0, pixels.grid.gsd_m / _PICTURE_GSD_M)
+    shrink = min(1.0, pixels.grid.gsd_m / gsd_m)
     size = (max(1, round(pixels.grid.size.width * shrink)), max(1, round(pixels.grid.size.height * shrink)))
     image = np.asarray(cv2.resize(pixels.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     _draw(image, window.target.polygon, pixels.grid, _OUTLINE)
@@ -115,6 +119,6 @@ def _feature(item: Located) -> dict[str, object]:
     if item.length_m is not None:
         properties["length_m"] = round(item.length_m, 2)
     if item.subject_id:
-        properties["slot_id"] = item.subject_id
+        properties[f"{item.subject}_id"] = item.subject_id
     geometry = shapely.set_precision(item.lonlat, 1e-8, mode="pointwise")
     return {"type": "Feature", "geometry": shapely.geometry.mapping(geometry), "properties": properties}

@@ -16,7 +16,9 @@ from collateral.errors import UsageError
 from collateral.settings import Settings
 from detection.consumers import PanelConsumer, SlotConsumer, VehicleConsumer
 from detection.everything import scan_all
+from detection.ground_consumer import GroundConsumer
 from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector
+from detection.stock import StockSegmenter
 from detection.weightfile import Card
 from imagery.catalogue import find_scenes
 from imagery.reference import ReferenceStore
@@ -45,7 +47,7 @@ def run_scan(
         site_ids: only these sites; empty for all.
         history: observations count as known when the scene became available, not now.
         force: also what is finished.
-        weights: folder with vehicles, slots and panels .safetensors and their cards; None for the shipped ones.
+        weights: folder with vehicles, slots and panels (and stock) .safetensors and cards; None for the shipped ones.
 
     Raises:
         UsageError: nothing at `source`, or an unknown site.
@@ -89,10 +91,13 @@ def detectors(
     vehicles = VehicleDetector.load(file("vehicles"), cache)
     slots = SlotClassifier.load(file("slots"), cache)
     panels = PanelSegmenter.load(file("panels"), cache)
+    own = file("stock")
+    stock = StockSegmenter.load(own if own is not None and own.is_file() else None, cache)
     consumers: list[WindowConsumer] = [
         VehicleConsumer(vehicles, evidence), SlotConsumer(slots, evidence), PanelConsumer(panels, evidence),
+        GroundConsumer(stock, vehicles, panels, evidence),
     ]
-    return consumers, [vehicles.card, slots.card, panels.card]
+    return consumers, [vehicles.card, slots.card, panels.card, stock.card]
 
 
 def _targets(pool: Pool, site_ids: tuple[str, ...]) -> list[SiteTarget]:

@@ -69,6 +69,7 @@ def cover_of(
     roof: NDArray[np.float32],
     error95: float = _DEFAULT_ERROR95,
     threshold: float = 0.5,
+    min_seen: float = MIN_SEEN,
 ) -> Cover:
     """Cover of one yard; all arrays rows x columns on one grid.
 
@@ -79,12 +80,13 @@ def cover_of(
         roof: probability of a roof: what is under it is not seen, which is not the same as empty.
         error95: 95 % of errors on held-out pictures lie below.
         threshold: from the card.
+        min_seen: smallest part of the yard that must be seen for a value.
     """
     area = max(int(inside.sum()), 1)
     roofed = inside & (roof >= 0.5) & (goods < threshold)
     seen = inside & valid & ~roofed
     share = float(seen.sum()) / area
-    if share < MIN_SEEN:
+    if share < min_seen:
         return Cover(None, 0.0, 1.0, share, ROOF if roofed.sum() >= (inside & ~valid).sum() else HIDDEN)
     value = float((goods[seen] >= threshold).mean())
     lower, upper = max(value - error95, 0.0) * share, min(value + error95, 1.0) * share + (1 - share)

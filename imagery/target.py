@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -29,7 +29,9 @@ class SiteTarget:
     """The site in metres of `site.utm_epsg`."""
     slots: tuple[Slot, ...]
     slot_polygons: Mapping[str, BaseGeometry]
-    """slot_id -> polygon in metres of `site.utm_epsg`."""
+    """slot_id -> polygon in metres of `site.utm_epsg`; yards are not among them."""
+    yard_polygons: Mapping[str, BaseGeometry] = field(default_factory=dict)
+    """slot_id of a yard (ground without marked places) -> polygon in metres of `site.utm_epsg`."""
 
     def grid(self, gsd_m: float, multiple: int = 1) -> GridSpec:
         """The site's window on a grid of this pixel; the same every time."""
@@ -45,7 +47,9 @@ def site_targets(sites: Iterable[Site], slots: Iterable[Slot]) -> list[SiteTarge
     for site in sites:
         own = tuple(sorted(by_site.get(site.site_id, ()), key=lambda slot: slot.slot_id))
         polygons = {slot.slot_id: to_utm(slot.geometry, site.utm_epsg) for slot in own}
-        targets.append(SiteTarget(site, to_utm(site.geometry, site.utm_epsg), own, polygons))
+        places = tuple(slot for slot in own if slot.kind != "yard")
+        yards = {slot.slot_id: polygons.pop(slot.slot_id) for slot in own if slot.kind == "yard"}
+        targets.append(SiteTarget(site, to_utm(site.geometry, site.utm_epsg), places, polygons, yards))
     return targets
 
 
