@@ -31,7 +31,9 @@ from iot.broker import FILTERS
 from iot.intake import Block, Intake
 from iot.metrics import IngestStats, served
 from iot.mqtt import leave, make_client_of
-from iot.topics import subscriptions
+from iot.payload import encode_resend
+from iot.settle import Missing
+from iot.topics import Channel, build_topic, subscriptions
 from iot.writer import Answer, WriterPlan, run_writer
 
 _LOG = logging.getLogger("iot.ingest")
@@ -259,6 +261,9 @@ class Ingest:
             answer = pipe.recv()
         except (EOFError, OSError) as error:
             raise _writer_gone() from error
+        if isinstance(answer, list):
+            self._ask(answer)
+            return
         if not isinstance(answer, Answer):
             self._owed = None  # ready for its first batch
             return
@@ -273,6 +278,12 @@ class Ingest:
         self.stats.lag_s = answer.lag_s
         self._adapt(answer.seconds)
         self._owed, self._at_writer = None, _Load()
+
+    def _ask(self, missing: list[Missing]) -> None:
+        """Asks devices for the numbers that are missing; who cannot send them again does not listen."""
+        for gap in missing:
+            topic = build_topic(gap.site_id, gap.device_id, Channel.REQUEST)
+            self._client.publish(topic, encode_resend(gap.first, gap.last), qos=1)
 
     def _adapt(self, seconds: float) -> None:
         """Smaller batches while they take long, larger ones again while they do not."""

@@ -124,6 +124,11 @@ def encode_last_will() -> bytes:
     return orjson.dumps({"v": VERSION, "state": "offline", "reason": "last_will"})
 
 
+def encode_resend(first: int, last: int) -> bytes:
+    """Asks a device to send its messages `first` to `last` again."""
+    return orjson.dumps({"v": VERSION, "resend": {"first": first, "last": last}})
+
+
 def decode(topic: bytes | str, payload: bytes, received_us: int, limits: Limits = LIMITS) -> Message | Rejection:
     """What `payload` says. `received_us`: our clock at arrival, microseconds since 1970. Never raises, on any bytes."""
     raw = topic.encode("utf-8", "surrogateescape") if isinstance(topic, str) else topic

@@ -66,6 +66,8 @@ class Turn:
     """Of the message after it, by the device's clock."""
     received_us: int
     detail: dict[str, object]
+    missing: tuple[int, int] | None = None
+    """First and last number of a gap."""
 
 
 def run_of(row: Sequence[int]) -> Run:
@@ -113,7 +115,8 @@ def turns(runs: Sequence[Run]) -> tuple[list[Run], list[Turn]]:
             if before is not None and run.generation == before.generation:
                 count = run.first - before.last - 1
                 detail: dict[str, object] = {"first_missing": before.last + 1, "last_missing": run.first - 1, "count": count}
-                told.append(Turn("sequence_gap", run.first_us, run.received_us, detail))
+                missing = (before.last + 1, run.first - 1)
+                told.append(Turn("sequence_gap", run.first_us, run.received_us, detail, missing))
             elif before is not None:
                 told.append(Turn("sequence_reset", run.first_us, run.received_us, {"last": before.last, "now": run.first}))
             run = replace(run, reported=True)

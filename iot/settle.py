@@ -14,8 +14,18 @@ from collateral.db.telemetry import DeviceEvent, from_us
 from iot.sequences import Heard, Run, Turn, continued, run_of, turns, weave
 
 
-def settle(pool: Pool, now_us: int, patience_us: int) -> int:
-    """Takes in what was heard and tells of gaps and restarts; returns how many transactions' messages were settled.
+@dataclass(frozen=True)
+class Missing:
+    """Numbers of a device that did not come, to be asked for once."""
+
+    site_id: str
+    device_id: str
+    first: int
+    last: int
+
+
+def settle(pool: Pool, now_us: int, patience_us: int) -> list[Missing]:
+    """Takes in what was heard, tells of gaps and restarts, and returns the gaps found just now.
 
     Args:
         pool: acting as ingest or the application.
@@ -25,7 +35,7 @@ def settle(pool: Pool, now_us: int, patience_us: int) -> int:
     """
     with pool.connection() as connection:
         if not arrivals.may_settle(connection):
-            return 0
+            return []
         rows = arrivals.read_heard(connection, now_us - patience_us)
         heard = by_device(rows)
         before = {
@@ -33,16 +43,18 @@ def settle(pool: Pool, now_us: int, patience_us: int) -> int:
             for device, stored in arrivals.sequence_runs(connection, sorted(heard)).items()
         }
         after: dict[str, list[Run]] = {}
-        events: list[DeviceEvent] = []
+        told: dict[str, list[Turn]] = {}
         for device in sorted(heard):
-            after[device], told = turns(taken_in(before.get(device, []), heard[device]))
-            events.extend(_event(device, turn) for turn in told)
+            after[device], told[device] = turns(taken_in(before.get(device, []), heard[device]))
         changed = {device: [run.row() for run in runs] for device, runs in after.items() if runs != before.get(device)}
         if changed:
             arrivals.write_sequence_runs(connection, changed, now_us)
+        events = [_event(device, turn) for device, said in told.items() for turn in said]
         telemetry.write_device_events(connection, events)
         arrivals.forget_heard(connection, [row.heard_id for row in rows])
-    return len(rows)
+        gaps = [(device, turn.missing) for device, said in told.items() for turn in said if turn.missing]
+        places = telemetry.device_entries(connection, sorted({device for device, _ in gaps})) if gaps else {}
+    return [Missing(places[device].site_id, device, *numbers) for device, numbers in gaps if device in places]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Topic grammar: `cw/v1/{site_id}/{device_id}/telemetry|status`. Pure; documented in docs/mqtt.md."""
+"""Topic grammar: `cw/v1/{site_id}/{device_id}/telemetry|status|request`. Pure; documented in docs/mqtt.md."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ _TOPIC = re.compile(rf"cw/v1/(?P<site>{TOPIC_ID})/(?P<device>{TOPIC_ID})/(?P<cha
 
 
 class Channel(StrEnum):
-    """What a device says on a topic."""
+    """What a topic of a device is for."""
 
     TELEMETRY = "telemetry"
     STATUS = "status"
+    REQUEST = "request"
+    """What the device is asked for; ingest writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +59,4 @@ def build_topic(site_id: str, device_id: str, channel: Channel) -> str:
 def subscriptions(share: str = "") -> tuple[str, ...]:
     """Filters of the ingest service; with `share`, members of that group split the messages between them."""
     head = f"$share/{share}/" if share else ""
-    return tuple(f"{head}{PREFIX}/+/+/{channel}" for channel in Channel)
+    return tuple(f"{head}{PREFIX}/+/+/{channel}" for channel in (Channel.TELEMETRY, Channel.STATUS))

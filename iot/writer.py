@@ -34,7 +34,7 @@ from iot.fastpath import Heard, PlainReader, Points
 from iot.intake import Block, RawMessage
 from iot.presence import NO_TIME, device_update, heard_numbers, joined, trace_messages, traces_of
 from iot.registry import Registry
-from iot.settle import settle
+from iot.settle import Missing, settle
 from iot.sorting import SortedBatch, sort_batch, status_event
 from iot.topicbook import SeriesKey, TopicBook
 
@@ -256,14 +256,19 @@ def run_writer(pipe: Pipe, plan: WriterPlan) -> None:
         pipe.send("ready")
         while True:
             if not pipe.poll(settling.due_in_s()):
-                settling.run()
+                _ask(pipe, settling.run())
                 continue
             blocks = pipe.recv()
             began = time.monotonic()
             counts = retry(partial(_write_now, writer, blocks), pipe)
             lag_s = time.time() - blocks[0].received_us / 1e6
             pipe.send(Answer(counts, time.monotonic() - began, lag_s, dict(writer.rejects)))
-            settling.heard()
+            _ask(pipe, settling.heard())
+
+
+def _ask(pipe: Pipe, missing: Sequence[Missing]) -> None:
+    if missing:
+        pipe.send(list(missing))
 
 
 class Settling:
@@ -280,20 +285,21 @@ class Settling:
         now = time.monotonic()
         return max(0.0, self._next - now) if now < self._until else None
 
-    def heard(self) -> None:
+    def heard(self) -> list[Missing]:
         """A batch was committed; settles when it is time, for under load the pipe is never empty."""
         now = time.monotonic()
         self._until = now + self._patience_s + 2 * SETTLE_EVERY_S
-        if now >= self._next:
-            self.run()
+        return self.run() if now >= self._next else []
 
-    def run(self) -> None:
-        """Settles what is there."""
+    def run(self) -> list[Missing]:
+        """Settles what is there; returns the gaps found."""
         try:
-            settle(self._pool, time.time_ns() // 1000, round(self._patience_s * 1e6))
+            return settle(self._pool, time.time_ns() // 1000, round(self._patience_s * 1e6))
         except (psycopg2.Error, ServiceError) as error:
             _LOG.warning("message numbers are settled later: %s", ascii(str(error).strip())[:200])
-        self._next = time.monotonic() + SETTLE_EVERY_S
+            return []
+        finally:
+            self._next = time.monotonic() + SETTLE_EVERY_S
 
 
 def _write_now(writer: BatchWriter, blocks: Sequence[Block]) -> Counts:

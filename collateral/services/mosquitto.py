@@ -42,19 +42,22 @@ INGEST = "ingest"
 FLEET = "fleet"
 
 ACCESS_LIST = """\
-# The ingest service reads every device and the broker's own figures.
+# The ingest service reads every device and the broker's own figures, and asks devices for what is missing.
 user ingest
 topic read cw/v1/#
+topic write cw/v1/+/+/request
 topic read $SYS/#
 
-# The simulated fleet and the replay tool speak for every device and read nothing.
+# The simulated fleet and the replay tool speak for every device and read what these are asked for.
 user fleet
 topic write cw/v1/+/+/telemetry
 topic write cw/v1/+/+/status
+topic read cw/v1/+/+/request
 
-# A device signs in with its own id and writes under its own id only.
+# A device signs in with its own id, and writes and reads under its own id only.
 pattern write cw/v1/+/%u/telemetry
 pattern write cw/v1/+/%u/status
+pattern read cw/v1/+/%u/request
 """
 
 

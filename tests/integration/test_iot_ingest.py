@@ -8,8 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
+import paho.mqtt.client as paho
 import pytest
 
+from iot.mqtt import leave, make_client
 from iot.payload import encode_last_will, encode_samples, encode_status, encode_telemetry
 from tests.iot_support import Publisher, device, ingest_process, number, register, rows, wait_for
 from tests.services_support import Broker
@@ -152,12 +155,16 @@ def test_killed_writer_ends_ingest_and_loses_nothing(
 
 def test_status_last_will_and_sequence_gap(database: str, broker: Broker, tmp_path: Path, publisher: Publisher) -> None:
     with ingest_process(database, broker.mqtt_url, tmp_path):
+        asked = listen(broker.mqtt_fleet_url, "cw/v1/+/+/request")
         publisher.send([("cw/v1/S1/m1/status", encode_status("online", 1, T0))])
         publisher.send([(TOPIC, encode_telemetry(2, T0, {"active_power_kw": 1.0}))])
         publisher.send([(TOPIC, encode_telemetry(6, T0 + STEP, {"active_power_kw": 1.0}))])
         publisher.send([(TOPIC, encode_telemetry(0, T0 + 2 * STEP, {"active_power_kw": 1.0}))])
         publisher.send([("cw/v1/S1/m1/status", encode_last_will())])
         wait_for(lambda: number(database, "SELECT count(*) FROM device_event") == 4)
+        wait_for(lambda: bool(heard_by(asked)), what="a request for what is missing")
+        leave(asked)
+    assert heard_by(asked) == [("cw/v1/S1/m1/request", {"v": 1, "resend": {"first": 3, "last": 5}})]
     events = dict(rows(database, "SELECT kind, detail FROM device_event"))
     assert set(events) == {"online", "sequence_gap", "sequence_reset", "last_will"}
     assert events["sequence_gap"] == {"first_missing": 3, "last_missing": 5, "count": 3}
@@ -173,6 +180,26 @@ def test_a_broker_that_refuses_is_asked_again_but_not_stormed(database: str, bro
         assert time.monotonic() - began > 0.2 * 0.5 * (2 + 4 + 8)
         assert process.poll() is None
     assert b"guess" not in log.read_bytes()
+
+
+def listen(url: str, topic: str) -> paho.Client:
+    """A client that notes what comes on `topic`; `heard_by` serves it."""
+    notes: list[tuple[str, object]] = []
+    client = make_client(url, "listener", clean_session=True)
+    client.user_data_set(notes)
+    client.on_message = lambda _, held, message: held.append((message.topic, orjson.loads(message.payload)))
+    client.on_connect = lambda *_: client.subscribe(topic, 1)
+    client.on_subscribe = lambda *_: notes.append(("subscribed", None))
+    client.reconnect()
+    wait_for(lambda: client.loop(0.05) == 0 and bool(notes), what="subscription")
+    notes.clear()
+    return client
+
+
+def heard_by(client: paho.Client) -> list[tuple[str, object]]:
+    client.loop(0.05)
+    notes: list[tuple[str, object]] = client.user_data_get()
+    return notes
 
 
 def _writer_of(pid: int) -> int:
