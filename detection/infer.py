@@ -24,6 +24,7 @@ from detection.models.panels import PanelNet
 from detection.models.slots import CHIP, SlotNet
 from detection.models.vehicles import VehicleMaps, VehicleNet
 from detection.pipeline import run_tiles
+from detection.rectify import upright
 from detection.runtime import Runtime
 from detection.runtime_openvino import fastest_runtime
 from detection.tiling import Tile, Tiling, cut, filled_size, tiles
@@ -228,19 +229,6 @@ def rectify(image: NDArray[np.uint8], polygon_px: Sequence[tuple[float, float]])
     outside the picture are black. Raises `InvalidInputError` for fewer corners or a slot without area.
     """
     _require_picture(image)
-    points = np.asarray(polygon_px, np.float32)
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
-        raise InvalidInputError(f"A slot polygon of {len(points)} corners came; wanted are at least three (x, y).")
-    (cx, cy), (w, h), degrees = cv2.minAreaRect(points)
-    if min(w, h) < 1e-3:
-        raise InvalidInputError(f"The slot polygon {points.tolist()} has no area; correct it in slots.geojson.")
-    turn = np.deg2rad(degrees)
-    if w > h:
-        w, h, turn = h, w, turn + np.pi / 2
-    along = np.array([-np.sin(turn), np.cos(turn)]) * h / CHIP
-    across = np.array([np.cos(turn), np.sin(turn)]) * w / CHIP
-    centre = np.array([cx, cy]) - 0.5
-    origin = centre - (across + along) * (CHIP - 1) / 2
-    matrix = np.stack([across, along, origin], axis=1)
+    matrix = upright(polygon_px).matrix(CHIP, CHIP)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(image, matrix, (CHIP, CHIP), flags=flags).astype(np.uint8)

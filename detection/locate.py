@@ -34,7 +34,9 @@ class Located:
     length_m: float | None = None
     """Of a vehicle."""
     subject_id: str = ""
-    """Slot it is about, if any."""
+    """Slot or module it is about, if any."""
+    subject: str = "slot"
+    """Which of the two."""
 
     @property
     def lonlat(self) -> BaseGeometry:
