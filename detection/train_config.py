@@ -29,10 +29,8 @@ from collateral.progress import progress
 from detection.train import Schedule
 
 _PATHS = ("data", "rendered", "out", "start")
-_LEAST: Mapping[str, float] = {
-    "steps": 1, "batch": 1, "rate": 1e-9, "backbone_rate": 0, "warmup": 1, "decay": 0, "ema": 0, "seed": 0,
-    "checkpoint_every": 1,
-}  # fmt: skip
+_LEAST: Mapping[str, float] = {"steps": 1, "batch": 1, "rate": 1e-9, "warmup": 1, "checkpoint_every": 1}
+"""Smallest value of each number of a schedule; 0 of those not named."""
 _MOST: Mapping[str, float] = {"rate": 1.0, "backbone_rate": 10.0, "decay": 1.0, "ema": 0.99999}
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "safetensors")
 
@@ -82,18 +80,18 @@ def _path(file: Path, key: str, value: object) -> Path:
 
 def checked_schedule(values: Mapping[str, object], where: str) -> Mapping[str, int | float]:
     """Values of a schedule, each of the right type and in its range. Raises `InvalidInputError`."""
-    whole = {item.name for item in fields(Schedule) if item.type == "int"}
+    whole = {item.name: item.type == "int" for item in fields(Schedule)}
     out: dict[str, int | float] = {}
     for key, value in values.items():
-        if key not in _LEAST:
-            raise InvalidInputError(f"{where}: the schedule has {key!r}; there may be {', '.join(_LEAST)}.")
-        kind = "a whole number" if key in whole else "a number"
-        right = isinstance(value, int if key in whole else int | float) and not isinstance(value, bool)
-        low, high = _LEAST[key], _MOST.get(key, float("inf"))
+        if key not in whole:
+            raise InvalidInputError(f"{where}: the schedule has {key!r}; there may be {', '.join(whole)}.")
+        kind = "a whole number" if whole[key] else "a number"
+        right = isinstance(value, int if whole[key] else int | float) and not isinstance(value, bool)
+        low, high = _LEAST.get(key, 0), _MOST.get(key, float("inf"))
         if not right or not low <= float(str(value)) <= high:
             span = f"from {low:g} on" if high == float("inf") else f"from {low:g} to {high:g}"
             raise InvalidInputError(f"{where}: {key} is {value!r}; {kind} {span} is wanted.")
-        out[key] = value if key in whole else float(value)  # type: ignore[arg-type,assignment]
+        out[key] = value if whole[key] else float(value)  # type: ignore[arg-type,assignment]
     return out
 
 
