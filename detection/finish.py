@@ -102,12 +102,18 @@ def finish_panels(
     gsd_m: float,
     held_out: Sequence[Chip],
     masks: Sequence[MaskedImage] = (),
+    choose: bool = False,
 ) -> Card:
-    """Calibrates the presence of panels on `held_out` chips; the pixel threshold stays at one half. With `masks` that were
-    not trained on, the card's config gets `area_spread`: relative error of the area of a picture."""
+    """Calibrates the presence of panels on `held_out` chips; the pixel threshold is one half, or with `choose` that of the
+    largest IoU on `masks`. With `masks` that were not trained on, the card's config gets `area_spread`: relative error of
+    the area of a picture."""
     blank = _blank(origin, "panels", gsd_m, 0.5)
     write_weights(weights, state, blank)
     segmenter = PanelSegmenter.load(weights)
+    if choose:
+        blank = replace(blank, threshold=mask_threshold(segmenter, masks))
+        write_weights(weights, state, blank)
+        segmenter = PanelSegmenter.load(weights)
     chips = progress(held_out, "calibrating", unit="chip")
     maps = (segmenter.segment(to_grid(chip.image, chip.gsd_m, gsd_m, None)) for chip in chips)
     raw = np.array([raw_presence(m, gsd_m) for m in maps], np.float32)
@@ -122,6 +128,19 @@ def finish_panels(
     if len(masks) >= _LEAST_MASKS:
         config["area_spread"] = area_spread(segmenter, masks)
     return write_weights(weights, state, replace(blank, config=config))
+
+
+def mask_threshold(segmenter: PanelSegmenter, masks: Sequence[MaskedImage]) -> float:
+    """The threshold on pixels, in steps of 0.05, with the largest IoU over all pixels of the pictures."""
+    steps = np.arange(0.1, 0.95, 0.05)
+    both, either = np.zeros(len(steps)), np.zeros(len(steps))
+    for item in progress(masks, "threshold", unit="image"):
+        probability = panel_probability(segmenter, item)
+        for index, step in enumerate(steps):
+            found = probability >= step
+            both[index] += int((found & item.mask).sum())
+            either[index] += int((found | item.mask).sum())
+    return round(float(steps[int((both / np.maximum(either, 1)).argmax())]), 2)
 
 
 def area_spread(segmenter: PanelSegmenter, masks: Sequence[MaskedImage]) -> float:

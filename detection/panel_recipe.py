@@ -1,56 +1,62 @@
-"""How the panel network is taught: chips whose label is "panels somewhere" or "none", and drawn panels with outlines."""
+"""How the panel network is taught: chips with our own outlines or none, drawn panels, rendered scenes; for research, masks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detection.augment import affine, photometric, random_angle
-from detection.dataset import Chip, MaskedImage, Picture, read_chips_folder, read_masks_folder, read_picture, resample
+from detection.augment import Picture, photometric
+from detection.dataset import (
+    Chip,
+    MaskedImage,
+    picture_path,
+    read_chips_folder,
+    read_index,
+    read_masks_folder,
+    read_picture,
+    resample,
+)
 from detection.models.backbone import load_imagenet
 from detection.models.panels import PanelNet
-from detection.paste import paste_panels
+from detection.panel_pools import (
+    GSD_M,
+    PANEL,
+    UNKNOWN,
+    Background,
+    ChipPool,
+    DrawnPool,
+    MaskPool,
+    PanelPool,
+    read_outlines,
+)  # fmt: skip
 from detection.presence import AREA_M2
 
-GSD_M = 0.2
-"""Metres per pixel of the model grid."""
-CROP = 160
 HOLD_EVERY = 6
 """Every sixth chip of the train split is kept for calibration."""
-UNKNOWN = 2
-"""Mask value of pixels whose class is not known."""
+_TILE_BLOCK, _TILE_EVERY = 10, 8
+"""Satellite tiles are kept for calibration in blocks of ten neighbouring numbers, every eighth block."""
+_ROADS_EVERY = 4
+"""Every fourth picture of the vehicles' train split is a background too."""
+_CONTRAST = 0.4
+"""Chance that a picture is stretched as map providers stretch theirs."""
 _TOWNS = ("buildings", "denseresidential", "mediumresidential", "sparseresidential", "parkinglot", "storagetanks",
-          "mobilehomepark", "freeway", "harbor", "runway", "agricultural", "tenniscourt", "intersection")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Background:
-    """A picture without panels, and where panels may be drawn."""
-
-    picture: Picture
-    allowed: NDArray[np.bool_] | None
+          "mobilehomepark", "freeway", "harbor", "runway", "agricultural", "tenniscourt", "intersection", "overpass",
+          "airplane", "forest", "river")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class PanelTask:
     """Batches and loss of the panel network (see `detection.train.Task`)."""
 
-    chips: tuple[Chip, ...]
-    backgrounds: tuple[Background, ...]
-    rendered: tuple[MaskedImage, ...] = ()
-    """Rendered scenes with masks; a third of the samples where given."""
-
-    @property
-    def positives(self) -> int:
-        """Chips with panels."""
-        return sum(chip.label for chip in self.chips)
+    pools: tuple[tuple[float, PanelPool], ...]
+    """Share of the samples (they sum to 1), and where these come from."""
 
     def model(self) -> nn.Module:
         """The network, with ImageNet weights in its backbone."""
@@ -59,100 +65,112 @@ class PanelTask:
         return net
 
     def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Picture (3, CROP, CROP) uint8 and (CROP, CROP) uint8: 0 none, 1 panel, 2 unknown (panels somewhere)."""
-        if self.rendered and rng.random() < 0.33:
-            picture, mask = self._scene(rng)
-        elif rng.random() < 0.6:
-            picture, mask = self._chip(rng)
-        else:
-            picture, mask = self._drawn(rng)
-        return torch.from_numpy(photometric(picture, rng).transpose(2, 0, 1).copy()), torch.from_numpy(mask)
-
-    def _chip(self, rng: np.random.Generator) -> tuple[Picture, NDArray[np.uint8]]:
-        label = int(rng.random() < 0.5)
-        same = [chip for chip in self.chips if chip.label == label]
-        chip = same[int(rng.integers(len(same)))]
-        scale = chip.gsd_m / GSD_M * float(rng.uniform(0.9, 1.1))
-        matrix = _turn(chip.image, scale, rng)
-        picture = cv2.warpAffine(chip.image, matrix, (CROP, CROP), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
-        return picture, np.full((CROP, CROP), UNKNOWN if label else 0, np.uint8)
-
-    def _scene(self, rng: np.random.Generator) -> tuple[Picture, NDArray[np.uint8]]:
-        item = self.rendered[int(rng.integers(len(self.rendered)))]
-        matrix = _turn(item.image, item.gsd_m / GSD_M * float(rng.uniform(0.85, 1.2)), rng)
-        picture = cv2.warpAffine(item.image, matrix, (CROP, CROP), borderMode=cv2.BORDER_REFLECT_101)
-        mask = cv2.warpAffine(
-            item.mask.astype(np.uint8), matrix, (CROP, CROP), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
-        )
-        return picture.astype(np.uint8), mask.astype(np.uint8)
-
-    def _drawn(self, rng: np.random.Generator) -> tuple[Picture, NDArray[np.uint8]]:
-        if rng.random() < 0.5:
-            background = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
-            picture, allowed = background.picture, background.allowed
-        else:
-            empty = [chip for chip in self.chips if chip.label == 0]
-            chip = empty[int(rng.integers(len(empty)))]
-            picture, allowed = resample(chip.image, chip.gsd_m / GSD_M), None
-        matrix = _turn(picture, float(rng.uniform(0.85, 1.2)), rng)
-        cut = cv2.warpAffine(picture, matrix, (CROP, CROP), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
-        if rng.random() < 0.1:
-            return cut, np.zeros((CROP, CROP), np.uint8)
-        if allowed is not None:
-            allowed = cv2.warpAffine(allowed.astype(np.uint8), matrix, (CROP, CROP), flags=cv2.INTER_NEAREST) > 0
-        drawn, mask = paste_panels(cut, GSD_M, rng, allowed)
-        return drawn, mask.astype(np.uint8)
+        """Picture (3, CROP, CROP) uint8 and target (CROP, CROP) uint8 (see `panel_pools`)."""
+        shares = [share for share, _ in self.pools]
+        _, pool = self.pools[int(rng.choice(len(shares), p=shares))]
+        picture, target = pool.sample(rng)
+        picture = photometric(_stretched(picture, rng), rng)
+        return torch.from_numpy(picture.transpose(2, 0, 1).copy()), torch.from_numpy(target)
 
     def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Cross entropy and Dice where the mask is known; for chips the strongest few square metres must answer."""
+        """Cross entropy and Dice where the mask is known; "panels somewhere": the strongest few square metres answer."""
         logits = model(images).float()[:, 0].clamp(-12, 12)
-        unknown = (targets == UNKNOWN).flatten(1).all(dim=1)
-        drawn = (targets == 1).flatten(1).any(dim=1)
-        wanted = (targets == 1).float()
+        known = (targets != UNKNOWN).float()
+        wanted = (targets == PANEL).float()
+        shown, somewhere = (targets == PANEL).flatten(1).any(dim=1), (targets == UNKNOWN).flatten(1).all(dim=1)
         pixels = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        known = pixels[~unknown].mean() if bool((~unknown).any()) else logits.sum() * 0
-        dice = _dice(logits[drawn], wanted[drawn]) if bool(drawn.any()) else logits.sum() * 0
+        cross = (pixels * known).sum() / known.sum().clamp(min=1)
+        dice = _dice(logits[shown], wanted[shown], known[shown]) if bool(shown.any()) else logits.sum() * 0
         count = round(AREA_M2 / GSD_M**2)
         best = logits.flatten(1).topk(count, dim=1).values.mean(dim=1)
-        chip = unknown | ~drawn
+        asked = somewhere | ~shown
         answer = (
-            functional.binary_cross_entropy_with_logits(best[chip], unknown[chip].float()) if bool(chip.any()) else known * 0
+            functional.binary_cross_entropy_with_logits(best[asked], somewhere[asked].float()) if bool(asked.any()) else cross * 0
         )
-        total = 2.0 * known + 0.5 * dice + 0.7 * answer
-        return total, {"pixels": float(known.detach()), "dice": float(dice.detach()), "chips": float(answer.detach())}
+        total = 2.0 * cross + 0.7 * dice + 0.4 * answer
+        return total, {"pixels": float(cross.detach()), "dice": float(dice.detach()), "empty": float(answer.detach())}
 
 
-def _dice(logits: Tensor, wanted: Tensor) -> Tensor:
-    p = torch.sigmoid(logits)
+def _dice(logits: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
+    p = torch.sigmoid(logits) * known
     both = (p * wanted).sum(dim=(1, 2))
     return (1 - (2 * both + 20) / (p.sum(dim=(1, 2)) + wanted.sum(dim=(1, 2)) + 20)).mean()
 
 
-def _turn(picture: Picture, scale: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    height, width = picture.shape[:2]
-    slack = np.maximum(np.array([width, height]) - CROP / scale, 0) / 2
-    centre = np.array([width, height]) / 2 + rng.uniform(-1, 1, 2) * slack
-    angle, flip = random_angle(rng, 0.3), bool(rng.random() < 0.5)
-    return affine((float(centre[0]), float(centre[1])), (CROP / 2, CROP / 2), scale, angle, flip)
+def _stretched(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Some pictures: contrast stretched around their mean until shadows and light roofs clip, a little sharpened."""
+    if rng.random() >= _CONTRAST:
+        return picture
+    mean = float(picture.mean())
+    gain = float(rng.uniform(1.0, 1.6))
+    wide = cv2.addWeighted(picture, gain, picture, 0.0, rng.uniform(100, 140) - gain * mean)
+    if rng.random() < 0.5:
+        wide = cv2.addWeighted(wide, 1.7, cv2.GaussianBlur(wide, (0, 0), 1.3), -0.7, 0)
+    return wide.astype(np.uint8)
 
 
-def prepare(data: Path, rendered: Path | None = None) -> tuple[PanelTask, list[Chip]]:
-    """The task, and the chips kept for calibration."""
+@dataclass(frozen=True)
+class PanelData:
+    """What the recipes read."""
+
+    chips: tuple[Chip, ...]
+    backgrounds: tuple[Background, ...]
+    rendered: tuple[MaskedImage, ...]
+    held_chips: tuple[Chip, ...]
+    """For calibration."""
+    held_rendered: tuple[MaskedImage, ...]
+    """For the error of areas."""
+
+    @property
+    def positives(self) -> int:
+        """Chips with panels."""
+        return sum(chip.label for chip in self.chips)
+
+
+def read_data(data: Path, rendered: Path | None = None) -> PanelData:
+    """Chips, backgrounds and rendered scenes of the default weights. Nothing of `panels/` is read."""
     chips = read_chips_folder(data / "solar_chips", "train")
     kept = tuple(chip for index, chip in enumerate(chips) if index % HOLD_EVERY)
-    scenes = tuple(read_masks_folder(rendered, "train")) if rendered is not None else ()
-    return PanelTask(kept, _backgrounds(data), scenes), chips[::HOLD_EVERY]
+    scenes = read_masks_folder(rendered, "train") if rendered is not None else []
+    held = read_masks_folder(rendered, "val") if rendered is not None else []
+    return PanelData(kept, _backgrounds(data), tuple(scenes), tuple(chips[::HOLD_EVERY]), tuple(held))
+
+
+def default_task(data: PanelData) -> PanelTask:
+    """Chips, drawn panels and, where given, rendered scenes."""
+    chips, drawn = ChipPool(data.chips, read_outlines()), DrawnPool(data.backgrounds)
+    if not data.rendered:
+        return PanelTask(((0.35, chips), (0.65, drawn)))
+    return PanelTask(((0.3, chips), (0.55, drawn), (0.15, MaskPool(data.rendered))))
+
+
+def research_task(data: PanelData, tiles: Sequence[MaskedImage]) -> PanelTask:
+    """The same, besides mostly satellite tiles with masks."""
+    chips, drawn = ChipPool(data.chips, read_outlines()), DrawnPool(data.backgrounds)
+    if not data.rendered:
+        return PanelTask(((0.7, MaskPool(tiles)), (0.2, chips), (0.1, drawn)))
+    return PanelTask(((0.7, MaskPool(tiles)), (0.15, chips), (0.08, drawn), (0.07, MaskPool(data.rendered))))
+
+
+def read_tiles(data: Path) -> tuple[list[MaskedImage], list[MaskedImage]]:
+    """Satellite tiles of the train split: those trained on and those held out (see `_TILE_BLOCK`)."""
+    tiles = read_masks_folder(data / "panels", "train")
+    held = [_number(tile.name) // _TILE_BLOCK % _TILE_EVERY == 1 for tile in tiles]
+    return [t for t, out in zip(tiles, held, strict=True) if not out], [t for t, out in zip(tiles, held, strict=True) if out]
+
+
+def _number(name: str) -> int:
+    return int("".join(c for c in name if c.isdigit()) or 0)
 
 
 def _backgrounds(data: Path) -> tuple[Background, ...]:
-    out = []
-    for item in read_masks_folder(data / "roofs", None, gsd_m=0.25):
-        scale = item.gsd_m / GSD_M
-        picture = resample(item.image, scale)
-        size = (picture.shape[1], picture.shape[0])
-        allowed = cv2.resize(item.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        out.append(Background(picture, allowed))
+    out = [
+        Background(item.image, item.gsd_m, item.mask) for item in read_masks_folder(data / "roofs", None, gsd_m=0.25)
+    ]
     for name in _TOWNS:
         for path in sorted((data / "land_use" / name).glob("*.webp")):
-            out.append(Background(resample(read_picture(path), 0.3 / GSD_M), None))
+            out.append(Background(read_picture(path), 0.3, None))
+    for row in read_index(data / "vehicles", "train", ("gsd_m",))[::_ROADS_EVERY]:
+        picture = read_picture(picture_path(data / "vehicles" / "images", row["name"]))
+        out.append(Background(resample(picture, float(row["gsd_m"]) / GSD_M), GSD_M, None))
     return tuple(out)

@@ -12,11 +12,7 @@ import torch
 from detection.arrays import floats
 from detection.augment import photometric
 from detection.dataset import Chip, LabelledImage
-from detection.models.panels import PanelNet
 from detection.orient import bounds, corners
-from detection.panel_recipe import CROP as PANEL_CROP
-from detection.panel_recipe import UNKNOWN, Background, PanelTask
-from detection.paste import paste_panels
 from detection.slot_recipe import SlotTask
 from detection.vehicle_recipe import (
     CROP,
@@ -73,39 +69,6 @@ def test_photometric_keeps_shape_and_type() -> None:
     for seed in range(40):
         changed = photometric(picture, np.random.default_rng(seed))
         assert changed.shape == picture.shape and changed.dtype == np.uint8
-
-
-def test_pasted_panels_change_the_picture_only_near_their_mask() -> None:
-    ground = np.full((160, 160, 3), 180, np.uint8)
-    drawn, mask = paste_panels(ground, 0.2, np.random.default_rng(4))
-    assert 0.002 < mask.mean() < 0.9
-    changed = np.abs(drawn.astype(int) - 180).max(axis=2) > 5
-    near = np.pad(mask, 3)
-    grown = np.zeros_like(mask)
-    for dy in range(7):
-        for dx in range(7):
-            grown |= near[dy : dy + 160, dx : dx + 160]
-    assert not (changed & ~grown).any()
-    assert changed[mask].mean() > 0.9
-
-
-def test_panels_are_drawn_where_allowed() -> None:
-    allowed = np.zeros((160, 160), np.bool_)
-    allowed[20:25, 20:25] = True
-    _, mask = paste_panels(np.full((160, 160, 3), 150, np.uint8), 0.2, np.random.default_rng(2), allowed)
-    assert mask[:60, :60].any()
-
-
-def test_panel_samples_and_loss() -> None:
-    rng = np.random.default_rng(0)
-    chips = tuple(Chip(str(i), 0.3, rng.integers(0, 255, (101, 101, 3), dtype=np.uint8), i % 2) for i in range(4))
-    task = PanelTask(chips, (Background(np.full((200, 200, 3), 130, np.uint8), None),))
-    pairs = [task.sample(np.random.default_rng(k)) for k in range(12)]
-    values = {int(v) for _, mask in pairs for v in mask.unique()}
-    assert values == {0, 1, UNKNOWN}
-    assert all(p.shape == (3, PANEL_CROP, PANEL_CROP) for p, _ in pairs)
-    loss, parts = task.loss(PanelNet(), torch.stack([p for p, _ in pairs]).float(), torch.stack([m for _, m in pairs]))
-    assert torch.isfinite(loss) and set(parts) == {"pixels", "dice", "chips"}
 
 
 def test_slot_samples_draw_both_classes() -> None:
