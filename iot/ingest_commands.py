@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from collateral.command import Command, Outcome
-from collateral.db import telemetry
+from collateral.db import arrivals, telemetry
 from collateral.db.pool import Pool, Role
 from collateral.settings import Settings
 from iot.ingest import IngestPlan, serve
@@ -42,11 +42,12 @@ def _ingest_stats(database_url: str) -> Outcome:
     with Pool(database_url, Role.INGEST, size=1) as pool, pool.connection() as connection:
         rows = telemetry.tallies(connection)
         reasons = telemetry.quarantine_reasons(connection)
+        numbers = arrivals.numbering(connection)
     total = {
         key: sum(int(row[key]) for row in rows)
         for key in ("messages", "points", "stored", "duplicates", "conflicts", "quarantined")
     }
-    return Outcome({**total, "runs": rows, "quarantine": reasons})
+    return Outcome({**total, "runs": rows, "quarantine": reasons, "numbers": numbers})
 
 
 def _configure_retention(parser: argparse.ArgumentParser) -> None:

@@ -76,8 +76,8 @@ class TopicBook:
         now = self._clock()
         if now - self._renewed <= KEPT_S:
             return
-        self._renewed = now
         self._registry.prefetch(device for _, device in self._places.values())
+        self._renewed = now
         for raw, place in list(self._places.items()):
             self._make(raw, place)
 

@@ -165,3 +165,20 @@ def write_sequence_runs(connection: Connection, runs: Mapping[str, Sequence[Sequ
             [(device, Json([list(run) for run in rows]), from_us(now_us)) for device, rows in sorted(runs.items())],
             page_size=1000,
         )
+
+
+def numbering(connection: Connection) -> dict[str, int]:
+    """Message numbers in a few figures: devices that count, devices with numbers missing, how many, and restarts."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH run AS (SELECT device_id, (r->>0)::bigint AS generation, (r->>1)::bigint AS first, lag((r->>2)::bigint)"
+            " OVER (PARTITION BY device_id, (r->>0)::bigint ORDER BY (r->>1)::bigint) AS before"
+            " FROM device_sequence, jsonb_array_elements(runs) AS r)"
+            " SELECT count(DISTINCT device_id), count(DISTINCT device_id) FILTER (WHERE first > before + 1),"
+            " coalesce(sum(first - before - 1) FILTER (WHERE first > before + 1), 0),"
+            " count(DISTINCT (device_id, generation)) - count(DISTINCT device_id) FROM run"
+        )
+        row = cursor.fetchone()
+    assert row is not None
+    devices, holed, missing, restarts = row
+    return {"devices": devices, "devices_missing": holed, "missing": int(missing), "restarts": restarts}

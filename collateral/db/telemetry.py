@@ -271,7 +271,8 @@ def tallies(connection: Connection) -> list[dict[str, Any]]:
     """One row per run of ingest, newest first."""
     return fetch_dicts(
         connection,
-        "SELECT client_id, started_at, messages, points, stored, duplicates, conflicts, quarantined, updated_at"
+        "SELECT client_id, started_at, messages, points, stored, duplicates, conflicts, quarantined, updated_at,"
+        " round(messages / greatest(extract(epoch FROM updated_at - started_at), 1), 1)::float8 AS messages_per_s"
         " FROM ingest_tally ORDER BY updated_at DESC",
     )
 

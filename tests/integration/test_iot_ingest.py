@@ -12,6 +12,8 @@ import orjson
 import paho.mqtt.client as paho
 import pytest
 
+from collateral.db.arrivals import numbering
+from collateral.db.pool import Pool, Role
 from iot.mqtt import leave, make_client
 from iot.payload import encode_last_will, encode_samples, encode_status, encode_telemetry
 from tests.iot_support import Publisher, device, ingest_process, number, register, rows, wait_for
@@ -165,6 +167,8 @@ def test_status_last_will_and_sequence_gap(database: str, broker: Broker, tmp_pa
         wait_for(lambda: bool(heard_by(asked)), what="a request for what is missing")
         leave(asked)
     assert heard_by(asked) == [("cw/v1/S1/m1/request", {"v": 1, "resend": {"first": 3, "last": 5}})]
+    with Pool(database, Role.INGEST, size=1) as pool, pool.connection() as connection:
+        assert numbering(connection) == {"devices": 1, "devices_missing": 1, "missing": 3, "restarts": 1}
     events = dict(rows(database, "SELECT kind, detail FROM device_event"))
     assert set(events) == {"online", "sequence_gap", "sequence_reset", "last_will"}
     assert events["sequence_gap"] == {"first_missing": 3, "last_missing": 5, "count": 3}
