@@ -5,6 +5,7 @@ Every picture must lie on the network's grid (`gsd_m` of the detector); `evaluat
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +79,7 @@ class Detector:
         self.name = self.card.name
         self.model_sha256 = self.card.sha256
         self.threshold = self.card.threshold
+        self._last: tuple[object, NDArray[np.float32]] | None = None
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -87,6 +89,16 @@ class Detector:
     def use(self, runtime: Runtime) -> None:
         """Runs on this engine from now on (comparisons of engines)."""
         self.__dict__["runtime"] = runtime  # where cached_property keeps it
+        self._last = None
+
+    def _once(
+        self, image: NDArray[np.uint8], seen_at_m: float | None, work: Callable[[], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """What `work` says of a picture; the same picture again, as several consumers of a window ask, is not run again."""
+        key = (hashlib.blake2b(np.ascontiguousarray(image).data).digest(), image.shape, seen_at_m)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, work())
+        return self._last[1].copy()
 
     @property
     def runtime_name(self) -> str:
@@ -114,7 +126,9 @@ class VehicleDetector(Detector):
         """
         _require_picture(image)
         size = (image.shape[0], image.shape[1])
-        return self.detect_tiles(size, tiles(*size, WINDOW_TILING), lambda tile: cut(image, tile), floor, gsd_m)
+        cuts = tiles(*size, WINDOW_TILING)
+        rows = self._once(image, gsd_m, lambda: self._rows(size, cuts, lambda tile: cut(image, tile), 0.0, gsd_m))
+        return [self._box(row) for row in rows if row[4] >= (self.threshold if floor is None else floor)]
 
     def detect_tiles(
         self,
@@ -129,6 +143,17 @@ class VehicleDetector(Detector):
         `read` runs in a thread of its own, one tile ahead; None means that the tile shows nothing.
         """
         limit = self.threshold if floor is None else floor
+        return [self._box(row) for row in self._rows(size, cuts, read, limit, gsd_m)]
+
+    def _rows(
+        self,
+        size: tuple[int, int],
+        cuts: Sequence[Tile],
+        read: Callable[[Tile], NDArray[np.uint8] | None],
+        limit: float,
+        gsd_m: float | None,
+    ) -> NDArray[np.float32]:
+        """x0 y0 x1 y1 confidence length, strongest first: a higher limit later leaves what it would have left here."""
         if len(cuts) >= _MANY_TILES:
             self.runtime.expect((1, *filled_size(cuts[0]), 3))
 
@@ -141,7 +166,7 @@ class VehicleDetector(Detector):
         height, width = size
         kept[:, [0, 2]] = kept[:, [0, 2]].clip(0, width)
         kept[:, [1, 3]] = kept[:, [1, 3]].clip(0, height)
-        return [self._box(row) for row in kept]
+        return kept
 
     @staticmethod
     def _near(tile: Tile, peaks: heatmap.Peaks) -> NDArray[np.float32]:
@@ -166,6 +191,9 @@ class Segmenter(Detector):
         Raises `InvalidInputError` for another shape or type.
         """
         _require_picture(image)
+        return self._once(image, None, lambda: self._raw_probabilities(image))
+
+    def _raw_probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         cuts = tiles(image.shape[0], image.shape[1], WINDOW_TILING)
         parts = list(run_tiles(cuts, lambda tile: cut(image, tile), self.runtime, _own_logits))
         out = np.empty((parts[0][1].shape[0], *image.shape[:2]), np.float32)

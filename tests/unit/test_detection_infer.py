@@ -70,6 +70,24 @@ def test_seams_neither_double_nor_lose(
     assert (iou(many[sure_many], one).max(axis=1) > 0.5).mean() >= 0.95
 
 
+def test_the_same_picture_is_run_once_and_a_changed_one_again(
+    detector: VehicleDetector, yard: tuple[NDArray[np.uint8], Floats], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.ascontiguousarray(yard[0][:320, :320])
+    runs = []
+    run = type(detector.runtime).__call__
+    monkeypatch.setattr(
+        type(detector.runtime), "__call__", lambda engine, batch: runs.append(batch.shape) or run(engine, batch)
+    )
+    few = detector.detect(image)
+    many = detector.detect(image.copy(), floor=0.1)
+    assert len(runs) == 1 and [b for b in many if b.confidence >= detector.threshold] == few
+    detector.detect(image, gsd_m=0.3)
+    image[100:200, 100:200] = 0
+    detector.detect(image)
+    assert len(runs) == 3
+
+
 def test_other_weights_or_another_picture_change_the_answer(
     yard: tuple[NDArray[np.uint8], Floats], detector: VehicleDetector, tmp_path: Path
 ) -> None:
