@@ -8,18 +8,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from collateral.domain import Observation, SiteKind
+from collateral.domain import Observation, Quality, SiteKind
 from detection.counting import HEAVY, row_at, rows_of
 from detection.evidence import write_evidence
 from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector, rectify
 from detection.locate import Located, locate_boxes, locate_mask, polygon_pixels
 from detection.observe import estimate_area, estimate_count, estimate_share, estimate_state, observation
+from detection.panel_state import PanelReferences, PanelView, compare_panels
 from detection.weightfile import Card
 from imagery.scan import SiteWindow, WindowReading
 from imagery.target import SiteTarget, mask_inside
 
 _MIN_PANEL_M2 = 1.0
 """Smaller regions are not one module: taken for noise."""
+_REFERENCE_HIDDEN = 0.02
+"""A picture that hides more of the site than this becomes no reference of its panels."""
 _MIN_SLOT_SEEN = 0.8
 """Share of a slot that must be visible; below, the slot is unknown."""
 _DEFAULT_RECALL = 0.9
@@ -146,13 +149,14 @@ class PanelConsumer:
         self.name = "panels"
         self.model_sha256 = segmenter.model_sha256
         self.gsd_m = segmenter.gsd_m
+        self._references = PanelReferences(evidence / "panel_references", method_of(self.name, self.model_sha256))
 
     def wants(self, target: SiteTarget) -> bool:
         """Solar plants."""
         return target.site.kind is SiteKind.SOLAR
 
     def consume(self, window: SiteWindow) -> WindowReading:
-        """panel_area_m2."""
+        """panel_area_m2; and, since the site's reference picture, the shares missing, covered and dark."""
         grid = window.pixels.grid
         inside = mask_inside(window.target.polygon, grid) & window.pixels.valid
         probability = np.where(inside, self._segmenter.segment(window.pixels.rgb), np.float32(0)).astype(np.float32)
@@ -165,7 +169,37 @@ class PanelConsumer:
         if window.target.site.panel_area_m2:
             evidence["denominator"] = window.target.site.panel_area_m2
         area = observation(window, "panel_area_m2", method, estimate, evidence)
-        return WindowReading((area,), {"panel_area_m2": round(estimate.value, 1), **files.as_dict()})
+        figures = {"panel_area_m2": round(estimate.value, 1), **files.as_dict()}
+        shares, told = self._state(window, inside, probability, method, evidence)
+        return WindowReading((area, *shares), {**figures, **told})
+
+    def _state(
+        self, window: SiteWindow, inside: NDArray[np.bool_], probability: NDArray[np.float32], method: str,
+        evidence: Mapping[str, object],
+    ) -> tuple[list[Observation], dict[str, object]]:
+        """Observations since the reference; a doubtful picture is not compared, and becomes no reference."""
+        if window.quality is not Quality.GOOD:
+            return [], {"panel_state": "doubtful picture"}
+        site_id, record, grid = window.target.site.site_id, window.scene.record, window.pixels.grid
+        threshold = self._segmenter.threshold
+        view = PanelView(record.scene_id, record.acquired_at, grid, window.pixels.rgb, inside, probability)
+        reference = self._references.get(site_id, grid)
+        if window.hidden_share <= _REFERENCE_HIDDEN:
+            self._references.offer(site_id, view, threshold)
+        if reference is None or reference.acquired_at >= record.acquired_at:
+            return [], {"panel_state": "no earlier reference"}
+        state = compare_panels(reference, view, threshold, self._error)
+        if state is None:
+            return [], {"panel_state": "too little of the reference's panels in sight"}
+        basis = {
+            **evidence, "since": reference.acquired_at.isoformat(), "since_scene": reference.scene_id,
+            "seen_share": round(state.seen_share, 3),
+        }  # fmt: skip
+        shares = {
+            "panel_missing_share": state.missing, "panel_covered_share": state.covered, "panel_dark_share": state.dark,
+        }  # fmt: skip
+        rows = [observation(window, quantity, method, value, basis) for quantity, value in shares.items()]
+        return rows, {quantity: round(value.value, 4) for quantity, value in shares.items()}
 
 
 def method_of(name: str, model_sha256: str) -> str:

@@ -1,4 +1,4 @@
-"""How the panel network is taught: chips with our own outlines or none, drawn panels, rendered scenes; for research, masks."""
+"""How the panel network is taught: chips with and without our own outlines, drawn panels, rendered scenes, tiles."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ class PanelTask:
         count = round(AREA_M2 / GSD_M**2)
         best = logits.flatten(1).topk(count, dim=1).values.mean(dim=1)
         asked = somewhere | ~shown
-        answer = (
-            functional.binary_cross_entropy_with_logits(best[asked], somewhere[asked].float()) if bool(asked.any()) else cross * 0
-        )
+        answer = cross * 0
+        if bool(asked.any()):
+            answer = functional.binary_cross_entropy_with_logits(best[asked], somewhere[asked].float())
         total = 2.0 * cross + 0.7 * dice + 0.4 * answer
         return total, {"pixels": float(cross.detach()), "dice": float(dice.detach()), "empty": float(answer.detach())}
 

@@ -15,6 +15,8 @@ from detection import module_recipe, panel_recipe, slot_recipe, vehicle_recipe
 from detection.dataset import LabelledImage, MaskedImage
 from detection.finish import CALIBRATION_KEYS, Provenance, finish_panels, finish_slots, finish_vehicles
 from detection.module_finish import finish_modules
+from detection.panel_pools import CROP as PANEL_CROP
+from detection.panel_pools import GSD_M as PANEL_GSD_M
 from detection.train import Schedule, Task, train, training_device
 from detection.train_config import folder_digest, versions
 from detection.vehicle_recipe import HELD_OUT, MIXES, OWN_LABELS, YARDS, Pool, VehicleTask, held_out, mixed_pools, real_pools
@@ -232,13 +234,14 @@ def _finish_panels(
         ("land use and roads, backgrounds of drawn panels", f"{PUBLIC}; catslab: {CATSLAB}; KIT AIS: {KIT}",
          sum(b.allowed is None for b in data.backgrounds), 0),
         ("rendered scenes with masks", OWN, len(data.rendered), sum(bool(i.mask.any()) for i in data.rendered)),
-        ("satellite tiles with masks", "none: screen tiles of a map provider", len(tiles), sum(bool(i.mask.any()) for i in tiles)),
+        ("satellite tiles with masks", "none: screen tiles of a map provider", len(tiles),
+         sum(bool(i.mask.any()) for i in tiles)),
     ]  # fmt: skip
     rows = [{"source": s, "licence": li, "pictures": n, "objects": objects} for s, li, n, objects in sources if n]
     origin = Provenance(
         name=name,
         seed=schedule.seed,
-        config={**asdict(schedule), "crop": panel_recipe.CROP},
+        config={**asdict(schedule), "crop": PANEL_CROP},
         training_data=tuple(rows),
         held_out=f"every {panel_recipe.HOLD_EVERY}th chip of the train split"
         + (", rendered val" if data.held_rendered else "")
@@ -246,7 +249,7 @@ def _finish_panels(
         known_failures=_PANEL_FAILURES,
     )
     path = job.out or default_path(name)
-    return finish_panels(state, origin, path, panel_recipe.GSD_M, data.held_chips, held or data.held_rendered, bool(held))
+    return finish_panels(state, origin, path, PANEL_GSD_M, data.held_chips, held or data.held_rendered, bool(held))
 
 
 def _slots(name: str, schedule: Schedule, job: Job) -> Card:
