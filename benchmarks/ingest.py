@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from multiprocessing.queues import Queue
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import numpy as np
@@ -158,17 +159,18 @@ def _stream(count: int, place: int, samples: int = 0) -> Stream:
 def _bare(bench: Bench, count: int) -> float:
     """Messages a second of a paho client that acknowledges and forgets."""
     ready: Queue[float] = _CONTEXT.Queue()
-    consumer = _CONTEXT.Process(target=_consume, args=(bench.mqtt_url, count, ready), daemon=True)
+    through = _CONTEXT.Value("q", 0, lock=False)
+    consumer = _CONTEXT.Process(target=_consume, args=(bench.mqtt_url, count, ready, through), daemon=True)
     consumer.start()
     ready.get(timeout=30)
     began = time.time()
-    blast(bench.fleet_url, _stream(count, 0))
+    blast(bench.fleet_url, _stream(count, 0), done=lambda: through.value)
     ended = ready.get(timeout=STALL_S + count / 2000)
     consumer.join(timeout=10)
     return count / (ended - began)
 
 
-def _consume(url: str, count: int, ready: Queue[float]) -> None:
+def _consume(url: str, count: int, ready: Queue[float], through: Synchronized[int]) -> None:
     """paho in a single-threaded select loop, reading as long as there is something: the fastest it can be used."""
     client = make_client(url, "bare-consumer", clean_session=True, manual_ack=True)
     seen = 0
@@ -177,6 +179,8 @@ def _consume(url: str, count: int, ready: Queue[float]) -> None:
         nonlocal seen
         seen += 1
         client.ack(message.mid, message.qos)
+        if seen % 500 == 0:
+            through.value = seen
 
     def on_connect(*_: object) -> None:
         client.subscribe([(topic, 1) for topic in subscriptions()])
@@ -210,8 +214,9 @@ def _ingest(bench: Bench, stream: Stream, processes: int) -> Run:
     before = _tally(bench)
     with _ingesting(bench, processes, share) as pids:
         began = time.time()
-        report = blast(bench.fleet_url, stream)
-        _wait(lambda: _tally(bench).points - before.points >= stream.points, stream.count)
+        with _Watch(bench) as watch:
+            report = blast(bench.fleet_url, stream, done=lambda: watch.tally().messages - before.messages)
+            _wait(lambda: watch.tally().points - before.points >= stream.points, stream.count)
         seconds = time.time() - began
         rss = sum(_peak_mb(pid) for pid in pids)
     return Run(
@@ -278,12 +283,9 @@ def _visible(bench: Bench, rate: float, seconds: float) -> float:
         sender = _CONTEXT.Process(target=_send, args=(bench.fleet_url, stream, rate, result), daemon=True)
         sender.start()
         deadline = time.monotonic() + seconds * 4 + STALL_S
-        with closing(psycopg2.connect(bench.database_url)) as connection, connection.cursor() as cursor:
-            connection.autocommit = True
+        with _Watch(bench) as watch:
             while seen[-1][0] < stream.count and time.monotonic() < deadline:
-                cursor.execute("SELECT sum(messages)::bigint FROM ingest_tally")
-                row = cursor.fetchone()
-                seen.append((int(row[0]) - before if row else 0, time.time()))
+                seen.append((watch.tally().messages - before, time.time()))
                 time.sleep(0.005)
         report = result.get(timeout=30)
         sender.join(timeout=10)
@@ -337,15 +339,34 @@ class Tally:
     duplicates: int
 
 
+class _Watch:
+    """Asks for the tally over one connection, so that asking costs next to nothing."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._connection = psycopg2.connect(bench.database_url)
+        self._connection.autocommit = True
+
+    def tally(self) -> Tally:
+        """What is accounted for now."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(points), 0)::bigint,"
+                " coalesce(sum(duplicates), 0)::bigint FROM ingest_tally"
+            )
+            row = cursor.fetchone()
+        assert row is not None
+        return Tally(*row)
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._connection.close()
+
+
 def _tally(bench: Bench) -> Tally:
-    with closing(psycopg2.connect(bench.database_url)) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(points), 0)::bigint,"
-            " coalesce(sum(duplicates), 0)::bigint FROM ingest_tally"
-        )
-        row = cursor.fetchone()
-    assert row is not None
-    return Tally(*row)
+    with _Watch(bench) as watch:
+        return watch.tally()
 
 
 def _wait(condition: Callable[[], bool], messages: int) -> None:

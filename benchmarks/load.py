@@ -10,7 +10,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +22,10 @@ from collateral.errors import ServiceError
 WINDOW = 4_000
 """Messages on the way to the broker at once, on each connection."""
 BLOCK = 250
+AHEAD = 20_000
+"""Messages sent before the consumer is through with them: a second of full load, less for long messages."""
+AHEAD_BYTES = 16 * 1024 * 1024
+ASK_S = 0.1
 SILENCE_S = 30.0
 _IDS = 65_535
 _FIRST_SEQUENCE = 1_000_000
@@ -80,6 +84,11 @@ class _Frames:
         self._sequence, self._times, self._values = places
         self._moments = moments
 
+    @property
+    def size(self) -> int:
+        """Bytes of a frame."""
+        return len(self._template)
+
     def block(self, first: int, n: int, first_id: int) -> bytes:
         """Frames `first` to `first + n`; packet ids run on from `first_id`."""
         stream, base = self._stream, self._payload
@@ -128,23 +137,42 @@ def _digits(rows: NDArray[np.uint8], place: int, numbers: NDArray[np.int64], wid
         numbers = numbers // 10
 
 
-def blast(url: str, stream: Stream, rate: float = 0.0, connections: int = 1, window: int = WINDOW) -> LoadReport:
+def blast(
+    url: str, stream: Stream, rate: float = 0.0, connections: int = 1, window: int = WINDOW,
+    done: Callable[[], int] | None = None,
+) -> LoadReport:  # fmt: skip
     """Publishes `stream` at QoS 1 and waits for every acknowledgement of the broker.
 
-    `rate`: messages a second; 0 is as fast as the broker takes them. Raises `ServiceError` when the broker falls silent.
+    Args:
+        url: of the broker.
+        stream: what is sent.
+        rate: messages a second; 0 is as fast as they are taken.
+        connections: among which the blocks go around.
+        window: messages without acknowledgement on each.
+        done: how many the consumer is through with; the generator keeps `AHEAD` messages before it and no more, so that
+            the consumer is measured and not a growing queue of the broker.
+
+    Raises:
+        ServiceError: the broker or the consumer falls silent.
     """
     lines = [_Line(url, n) for n in range(connections)]
     frames = _Frames(stream)
     began, cpu = time.monotonic(), time.process_time()
     heard = began
     marks: list[tuple[int, float]] = []
-    sent = 0
-    turn = 0
+    sent = turn = 0
+    through, asked = 0, began
+    ahead = min(AHEAD, AHEAD_BYTES // frames.size)
     try:
         while (acknowledged := sum(line.acknowledged for line in lines)) < stream.count:
             now = time.monotonic()
             line = lines[turn % connections]
             may = min(BLOCK, stream.count - sent, window - line.waiting)
+            if done is not None:
+                if now - asked > ASK_S:
+                    before, asked, through = through, now, done()
+                    heard = now if through > before else heard
+                may = min(may, through + ahead - sent)
             if rate > 0:
                 may = min(may, int((now - began) * rate) + 1 - sent)
             if may >= min(BLOCK, stream.count - sent) or (may > 0 and rate > 0):
