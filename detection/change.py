@@ -31,6 +31,11 @@ _SURE, _NOT = 0.5, 0.35
 _NEAR_M = 0.9
 _STRUCTURE, _CHROMA, _LIGHTNESS = 0.35, 7.0, 10.0
 _ROOF_LIGHTNESS = 20.0
+_CHROMA_SHADE = 16.0
+"""Shade is blue: a change of colour must be larger than that to be one of the ground."""
+_MOSTLY = 0.75
+"""A region of which more looks like shade, or like plants, must differ in colour as well."""
+_CHROMA_REGION = 5.0
 _SUPPORT = 0.3
 """Share of a changed region in which the pictures must differ."""
 _LEAST_M2 = {"stock": 5.0, "vehicles": 2.0, "roof": 15.0, "construction": 40.0, "other": 5.0}
@@ -87,8 +92,11 @@ def find_changes(before: View, after: View, inside: BaseGeometry | None = None) 
     maps = change_maps(before.rgb, after.rgb, valid, before.grid.gsd_m)
     differ = valid & ((maps.structure > _STRUCTURE) | (maps.chroma > _CHROMA) | (np.abs(maps.lightness) > _LIGHTNESS))
     vehicles = _vehicles(before, after, valid)
-    stock = _of_class("stock", before, after, (before.goods, after.goods), differ)
-    halls = _of_class("construction", before, after, (before.roof, after.roof), differ)
+    stock = _of_class("stock", before, after, (before.goods, after.goods), differ, maps)
+    halls = [
+        item for item in _of_class("construction", before, after, (before.roof, after.roof), differ, maps)
+        if _compact(item.geometry)
+    ]
     roofs = _roofs(before, after, maps, differ)
     known = [*vehicles, *stock, *halls, *roofs]
     rest = _rest(before, after, maps, known)
@@ -118,7 +126,9 @@ def _same_place(one: BaseGeometry, other: BaseGeometry) -> bool:
     return bool(overlap > 0.3 * min(one.area, other.area) or one.centroid.distance(other.centroid) < _SAME_PLACE_M)
 
 
-def _of_class(kind: str, before: View, after: View, classes: tuple[Grey, Grey], differ: Mask) -> list[Change]:
+def _of_class(
+    kind: str, before: View, after: View, classes: tuple[Grey, Grey], differ: Mask, maps: ChangeMaps
+) -> list[Change]:
     """Regions of a class on one date where it was nowhere near on the other."""
     grid = before.grid
     reach = _disc(_NEAR_M / grid.gsd_m)
@@ -133,7 +143,7 @@ def _of_class(kind: str, before: View, after: View, classes: tuple[Grey, Grey], 
         mask = _opened(grown & (there >= _SURE) & (was < _NOT), 0.5 / grid.gsd_m)
         if kind == "stock":
             mask &= ~_covered(view)
-        found += _regions(kind, direction, mask, np.clip(there - was, 0, 1), view, differ)
+        found += _regions(kind, direction, mask, np.clip(there - was, 0, 1), view, differ, maps)
     return found
 
 
@@ -147,13 +157,21 @@ def _covered(view: View) -> Mask:
     return mask
 
 
-def _regions(kind: str, direction: str, mask: Mask, weight: Grey, view: View, differ: Mask) -> list[Change]:
+def _is_light_or_plants(maps: ChangeMaps, part: tuple[slice, slice], pixels: Mask) -> bool:
+    """Whether a region is a shadow that came or went, or plants in another season."""
+    shade, green = (float(layer[part][pixels].mean()) for layer in (maps.shade, maps.green))
+    return max(shade, green) > _MOSTLY and float(maps.chroma[part][pixels].mean()) < _CHROMA_REGION
+
+
+def _regions(
+    kind: str, direction: str, mask: Mask, weight: Grey, view: View, differ: Mask, maps: ChangeMaps
+) -> list[Change]:
     lab = _lab(view.rgb)
     found = []
     for region in locate_mask(mask, weight.astype(np.float32), view.grid, kind, _LEAST_M2[kind]):
         part, pixels = _patch(region.geometry, view.grid)
         support = float(differ[part][pixels].mean()) if pixels.any() else 0.0
-        if support >= _SUPPORT:
+        if support >= _SUPPORT and not _is_light_or_plants(maps, part, pixels):
             sure = min(1.0, region.confidence * (0.5 + 0.5 * min(support / 0.7, 1.0)))
             found.append(Change(kind, direction, region.geometry, sure, _colour(lab[part], pixels)))
     return found
@@ -168,7 +186,7 @@ def _roofs(before: View, after: View, maps: ChangeMaps, differ: Mask) -> list[Ch
     mask &= ~before.known if before.known is not None else True
     mask = _opened(_closed(mask, 0.6 / gsd_m), 1.2 / gsd_m)
     weight = np.clip(np.maximum(maps.chroma / 20, np.abs(maps.lightness) / 30), 0.3, 1).astype(np.float32)
-    return _regions("roof", ALTERED, mask, weight, after, differ)
+    return _regions("roof", ALTERED, mask, weight, after, differ, maps)
 
 
 def _rest(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) -> list[Change]:
@@ -183,11 +201,12 @@ def _rest(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) 
         taken |= view.known if view.known is not None else False
     taken = cv2.dilate(taken.astype(np.uint8), _disc(1.2 / grid.gsd_m)) > 0
     light = (np.abs(maps.lightness) > _LIGHTNESS) & ~maps.shade
-    mask = maps.valid & ~taken & ~maps.green & (light | (maps.chroma > _CHROMA))
+    colour = maps.chroma > np.where(maps.shade, _CHROMA_SHADE, _CHROMA)
+    mask = maps.valid & ~taken & ~maps.green & (light | colour)
     mask = _opened(_closed(mask, 0.6 / grid.gsd_m), 0.9 / grid.gsd_m)
     weight = np.clip(np.maximum(maps.chroma / 20, np.abs(maps.lightness) / 30), 0.3, 0.9).astype(np.float32)
     found = []
-    for item in _regions("other", ALTERED, mask, weight, after, mask):
+    for item in _regions("other", ALTERED, mask, weight, after, mask, maps):
         large = item.area_m2 >= _LEAST_M2["construction"] and _compact(item.geometry)
         found.append(replace(item, kind="construction") if large else item)
     return found

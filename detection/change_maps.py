@@ -132,4 +132,4 @@ def _shade(before: NDArray[np.uint8], after: NDArray[np.uint8], gsd_m: float) ->
 def _green(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
     smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 1.5)
     red, green, blue = smooth[..., 0], smooth[..., 1], smooth[..., 2]
-    return np.asarray((2 * green - red - blue) > 0.055 * (red + green + blue), np.bool_)
+    return np.asarray(((2 * green - red - blue) > 0.055 * (red + green + blue)) & (green > 0.95 * red), np.bool_)

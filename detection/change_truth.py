@@ -16,6 +16,8 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
+OTHER = "other"
+"""Found without a class: right on a true change of any kind, and recall is not asked of it."""
 KINDS = ("stock", "vehicles", "roof", "construction")
 _COVERED = 0.4
 _SLACK_M = 0.6
@@ -54,7 +56,7 @@ class ChangeTally:
     def add(self, truth: TrueChanges, found: Sequence[Outline]) -> None:
         """One pair of dates."""
         for kind in {*KINDS, *(item.kind for item in found)}:
-            true = [item.geometry for item in truth.changed if item.kind == kind]
+            true = [item.geometry for item in truth.changed if kind in (item.kind, OTHER)]
             said = [item.geometry for item in found if item.kind == kind]
             all_true, all_said = unary_union([g.buffer(_SLACK_M) for g in true]), unary_union(said)
             right = sum(_share(geometry, all_true) >= _COVERED for geometry in said)
@@ -71,8 +73,8 @@ class ChangeTally:
         return {
             kind: {
                 "precision": _ratio(self.right.get(kind, 0), self.found.get(kind, 0)),
-                "recall": _ratio(self.recalled.get(kind, 0), self.true.get(kind, 0)),
-                "n": self.true.get(kind, 0),
+                "recall": None if kind == OTHER else _ratio(self.recalled.get(kind, 0), self.true.get(kind, 0)),
+                "n": None if kind == OTHER else self.true.get(kind, 0),
                 "found": self.found.get(kind, 0),
             }
             for kind in sorted({*KINDS, *self.found})

@@ -107,12 +107,12 @@ def values(pool: Pool) -> dict[tuple[str, str], float]:
 
 def test_a_scan_leaves_observations_evidence_and_results(settings: Settings, pool: Pool, scenes: Path) -> None:
     summary = run_scan(str(scenes), settings, pool, history=True)
-    assert (summary.done, summary.failed, summary.rejected, summary.scenes) == (3, 0, {}, 2)
+    assert (summary.done, summary.failed, summary.rejected, summary.scenes) == (5, 0, {}, 2)
     with pool.connection() as connection:
         found = latest_observations(connection)
         (warehouse,) = scenes_of_site(connection, "W1")
         models = fetch_dicts(connection, "SELECT name, sha256, card ->> 'sha256' AS on_card FROM model")
-    assert {row["name"] for row in models} == {"vehicles", "slots", "panels"}
+    assert {row["name"] for row in models} == {"vehicles", "slots", "panels", "stock"}
     assert all(row["sha256"] == row["on_card"] for row in models)
     by_quantity: dict[str, list[Observation]] = {}
     for observation in found:
@@ -149,9 +149,9 @@ def test_the_same_scan_writes_nothing_and_force_agrees_with_itself(settings: Set
     with pool.connection() as connection:
         before = observation_revisions(connection)
     again = run_scan(str(scenes / "w1.tif"), settings, pool)
-    assert (again.done, again.skipped, again.observations) == (0, 2, 0)
+    assert (again.done, again.skipped, again.observations) == (0, 3, 0)
     forced = run_scan(str(scenes / "w1.tif"), settings, pool, force=True)
-    assert (forced.done, forced.observations) == (2, 0)
+    assert (forced.done, forced.observations) == (3, 0)
     with pool.connection() as connection:
         assert observation_revisions(connection) == before
 
@@ -172,7 +172,7 @@ def test_zeroed_weights_change_the_observations(settings: Settings, pool: Pool, 
     run_scan(str(scenes), settings, pool)
     shipped = values(pool)
     summary: ScanSummary = run_scan(str(scenes), settings, pool, weights=zeroed)
-    assert summary.done == 3, "other weights make the work due"
+    assert summary.done == 5, "other weights make the work due"
     with pool.connection() as connection:
         methods = {card.sha256[:12] for card in (read_card(path) for path in zeroed.glob("*.safetensors"))}
         rows = [o for o in observation_revisions(connection) if o.method.split("@")[1] in methods]
@@ -200,7 +200,7 @@ def test_the_command_reports_and_a_bad_file_is_a_row(
     monkeypatch.setenv("COLLATERAL_RUNTIME", str(settings.runtime))
     assert main(["scan", str(folder), "--json"]) == 0
     told = orjson.loads(capsys.readouterr().out)
-    assert (told["done"], told["rejected"], told["windows"]) == (1, {"truncated": 1, "wrong_bands": 1}, 3)
+    assert (told["done"], told["rejected"], told["windows"]) == (2, {"truncated": 1, "wrong_bands": 1}, 4)
     assert told["bytes_read"] >= told["bytes_needed"] > 0 and told["requests"] > 0 and told["megapixels"] > 0
     with closing(psycopg2.connect(settings.require_database())) as connection:
         rows = fetch_dicts(connection, "SELECT path, reason, detail FROM scene_rejection ORDER BY reason")

@@ -1,0 +1,189 @@
+"""Stock cover and changes on drawn pictures: what counts, what does not, and what is kept between dates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from affine import Affine
+from shapely.geometry import box
+
+from detection.change import APPEARED, MOVED, VANISHED, View, find_changes
+from detection.change_maps import change_maps
+from detection.change_truth import ChangeTally, Outline, TrueChanges, true_changes
+from detection.change_views import KEPT, DatedView, ViewStore
+from detection.locate import Located
+from detection.stock import HIDDEN, ROOF, cover_of
+from imagery.grid import GridSpec, PixelSize
+
+SIDE = 160
+GRID = GridSpec(32651, Affine(0.3, 0, 350_000, 0, -0.3, 3_450_048), PixelSize(SIDE, SIDE))
+TAKEN = datetime(2026, 4, 10, 2, 30, tzinfo=UTC)
+
+
+def ground(seed: int = 3) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rough = cv2.GaussianBlur(rng.normal(0, 30, (SIDE, SIDE)).astype(np.float32), (0, 0), 1.5)
+    return np.clip(120 + rough[..., None] + np.zeros(3), 0, 255).astype(np.uint8)
+
+
+def view(rgb: np.ndarray, goods: np.ndarray | None = None, roof: np.ndarray | None = None, **more: object) -> View:
+    none = np.zeros((SIDE, SIDE), np.float32)
+    seen = np.ones((SIDE, SIDE), np.bool_)
+    made = View(GRID, rgb, seen, none if goods is None else goods, none if roof is None else roof, ())
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def block(
+    rgb: np.ndarray, row: int, col: int, colour: tuple[int, int, int], size: int = 20
+) -> tuple[np.ndarray, np.ndarray]:
+    picture, mask = rgb.copy(), np.zeros((SIDE, SIDE), np.float32)
+    picture[row:row + size, col:col + size] = colour
+    mask[row:row + size, col:col + size] = 1.0
+    return picture, mask
+
+
+def test_goods_that_come_and_go_are_changes_with_their_area() -> None:
+    bare = ground()
+    stocked, goods = block(bare, 40, 60, (170, 90, 40))
+    (found,) = find_changes(view(bare), view(stocked, goods))
+    assert (found.kind, found.direction) == ("stock", APPEARED)
+    assert found.area_m2 == pytest.approx(36.0, rel=0.1)
+    assert found.geometry.centroid.distance(box(350_018, 3_450_030, 350_024, 3_450_036).centroid) < 0.5
+    (gone,) = find_changes(view(stocked, goods), view(bare))
+    assert (gone.kind, gone.direction) == ("stock", VANISHED)
+
+
+def test_the_same_goods_elsewhere_have_moved() -> None:
+    here, there = block(ground(), 20, 20, (170, 90, 40)), block(ground(), 100, 100, (170, 90, 40))
+    (found,) = find_changes(view(*here), view(*there))
+    assert found.direction == MOVED
+    assert found.moved_from is not None and found.moved_from.distance(found.geometry) > 15
+
+
+@pytest.mark.parametrize(("gain", "veil"), [(0.7, 0), (1.2, -10), (0.6, 70)])
+def test_other_light_and_haze_are_no_change(gain: float, veil: int) -> None:
+    stocked, goods = block(ground(), 40, 60, (170, 90, 40))
+    later = np.clip(stocked.astype(np.float32) * gain + veil, 0, 255).astype(np.uint8)
+    assert find_changes(view(stocked, goods), view(later, goods)) == []
+
+
+def test_a_shadow_and_a_small_displacement_are_no_change() -> None:
+    before = ground()
+    after = np.roll(before, (1, -1), axis=(0, 1)).astype(np.float32)
+    after[30:70, 30:60] *= np.array([0.38, 0.42, 0.50], np.float32)
+    assert find_changes(view(before), view(after.astype(np.uint8))) == []
+
+
+def test_a_class_that_only_the_network_sees_is_no_change() -> None:
+    _, goods = block(ground(), 40, 60, (0, 0, 0))
+    assert find_changes(view(ground()), view(ground(), goods)) == []
+
+
+def test_a_new_hall_is_construction_and_a_heap_without_class_is_other() -> None:
+    built, roof = block(ground(), 30, 30, (70, 100, 160), 40)
+    (hall,) = find_changes(view(ground()), view(built, None, roof))
+    assert (hall.kind, hall.direction) == ("construction", APPEARED) and hall.area_m2 == pytest.approx(144, rel=0.1)
+    heaped, _ = block(ground(), 100, 40, (190, 150, 60), 14)
+    (heap,) = find_changes(view(ground()), view(heaped))
+    assert heap.kind == "other"
+
+
+def test_a_roof_covered_anew_is_a_roof_change() -> None:
+    rgb, roof = block(ground(), 20, 20, (180, 182, 184), 90)
+    again = rgb.copy()
+    again[40:80, 40:90] = (70, 100, 160)
+    (found,) = find_changes(view(rgb, None, roof), view(again, None, roof))
+    assert found.kind == "roof" and found.area_m2 == pytest.approx(40 * 50 * 0.09, rel=0.15)
+
+
+def test_vehicles_are_compared_by_place_and_half_seen_ones_are_not_gone() -> None:
+    car = Located(box(350_010, 3_450_010, 350_014, 3_450_012), 32651, 0.9, "car", 4.2)
+    faint = replace(car, confidence=0.3)
+    assert find_changes(view(ground(), vehicles=(car,)), view(ground(), vehicles=(faint,))) == []
+    (found,) = find_changes(view(ground()), view(ground(), vehicles=(car,)))
+    assert (found.kind, found.direction) == ("vehicles", APPEARED)
+
+
+def test_what_a_cloud_hides_is_not_compared() -> None:
+    stocked, goods = block(ground(), 40, 60, (170, 90, 40))
+    hidden = np.ones((SIDE, SIDE), np.bool_)
+    hidden[20:90, 40:100] = False
+    assert find_changes(view(ground()), view(stocked, goods, valid=hidden)) == []
+
+
+def test_maps_are_quiet_on_one_picture_twice() -> None:
+    maps = change_maps(ground(), ground(), np.ones((SIDE, SIDE), np.bool_), 0.3)
+    assert maps.structure.max() < 0.05 and maps.chroma.max() < 0.5 and np.abs(maps.lightness).max() < 0.5
+
+
+def test_cover_counts_what_is_seen_and_refuses_what_is_not() -> None:
+    inside = np.zeros((SIDE, SIDE), np.bool_)
+    inside[:100, :100] = True
+    seen, none = np.ones_like(inside), np.zeros((SIDE, SIDE), np.float32)
+    goods = none.copy()
+    goods[:100, :30] = 1.0
+    cover = cover_of(inside, seen, goods, none, 0.05)
+    assert cover.value == pytest.approx(0.3) and cover.lower == pytest.approx(0.25) and cover.upper == pytest.approx(0.35)
+    roof = none.copy()
+    roof[:70, :] = 1.0
+    under = cover_of(inside, seen, none, roof, 0.05)
+    assert under.value is None and under.reason == ROOF and (under.lower, under.upper) == (0.0, 1.0)
+    clouded = seen.copy()
+    clouded[:80] = False
+    assert cover_of(inside, clouded, goods, none).reason == HIDDEN
+    part = seen.copy()
+    part[:40] = False
+    wider = cover_of(inside, part, goods, none, 0.05)
+    assert wider.value == pytest.approx(0.3) and wider.upper - wider.lower > 0.4
+
+
+def test_views_come_back_and_old_ones_go(tmp_path: Path) -> None:
+    rgb, goods = block(ground(), 40, 60, (170, 90, 40))
+    car = Located(box(350_010, 3_450_010, 350_014, 3_450_012), 32651, 0.9, "car", 4.2)
+    store = ViewStore(tmp_path, "m1")
+    for day in range(KEPT + 2):
+        store.put("S1", DatedView(f"scene{day}", TAKEN + timedelta(days=day), view(rgb, goods, vehicles=(car,))))
+    assert len(list((tmp_path / "S1").glob("*.json"))) == KEPT
+    found = store.before("S1", TAKEN + timedelta(days=4), GRID)
+    assert found is not None and found.scene_id == "scene3"
+    assert np.abs(found.view.rgb.astype(int) - rgb).mean() < 4 and np.allclose(found.view.goods, goods, atol=0.01)
+    assert found.view.vehicles[0].geometry.equals(car.geometry) and found.view.valid.all()
+    assert find_changes(found.view, view(rgb, goods, vehicles=(car,))) == []
+    assert store.before("S1", TAKEN, GRID) is None
+    assert ViewStore(tmp_path, "m2").before("S1", TAKEN + timedelta(days=4), GRID) is None, "other weights, other views"
+    newest = sorted((tmp_path / "S1").glob("*.png"))[-1]
+    newest.write_bytes(b"damaged")
+    again = store.before("S1", TAKEN + timedelta(days=90), GRID)
+    assert again is not None and again.scene_id == f"scene{KEPT}"
+
+
+def test_truth_of_changes_and_their_score() -> None:
+    def square(east: float, size: float = 4.0) -> dict[str, object]:
+        corners = [[east, 0], [east + size, 0], [east + size, size], [east, size], [east, 0]]
+        return {"type": "Polygon", "coordinates": [corners]}
+
+    def truth(shift: float, goods: list[float], works: list[float]) -> dict[str, object]:
+        return {
+            "shift_m": {"east": shift, "north": 0.0}, "vehicles": [],
+            "goods": [{"polygon": square(east + shift)} for east in goods],
+            "works": [{"work_id": f"W{e}", "kind": "roof", "polygon": square(e + shift, 9.0)} for e in works],
+        }
+
+    told = true_changes(truth(0.0, [0, 10], []), truth(1.5, [10, 20], [40]))
+    assert told is not None
+    assert sorted((item.kind, round(item.geometry.bounds[0])) for item in told.changed) == [
+        ("roof", 40), ("stock", 0), ("stock", 20)
+    ]
+    tally = ChangeTally()
+    found = [("stock", box(0, 0, 4, 3)), ("stock", box(60, 0, 64, 4)), ("other", box(41, 1, 44, 4))]
+    tally.add(told, [Outline(kind, outline) for kind, outline in found])
+    figures = tally.figures()
+    assert (figures["stock"]["precision"], figures["stock"]["recall"]) == (0.5, 0.5)
+    assert figures["roof"]["recall"] == 0.0 and figures["other"]["precision"] == 1.0
+    assert true_changes({"shift_m": {"east": 0, "north": 0}, "vehicles": []}, truth(0.0, [], [])) is None
+    assert TrueChanges((), box(0, 0, 1, 1)).changed == ()
