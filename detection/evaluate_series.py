@@ -127,7 +127,7 @@ def _read(
         return verdict.reason
     if reference is None:
         return "no_reference"
-    alignment = align(overview.luminance, reference, overview.grid.gsd_m, ~covered)
+    alignment = align(overview.luminance, reference, overview.grid, ~covered)
     if not alignment.aligned:
         return "not_aligned"
     pixels = read_pixels(file.facts, target.grid(gsd_m), alignment.shift)

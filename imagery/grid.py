@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from shapely.geometry import box
+from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from collateral.errors import InvalidInputError
@@ -31,15 +31,28 @@ class PixelSize:
 
 @dataclass(frozen=True)
 class MapShift:
-    """A displacement on the map."""
+    """A displacement on the map: a shift of the pivot, with a turn and a stretch about it."""
 
     east_m: float
     north_m: float
+    turn_deg: float = 0.0
+    """Anticlockwise."""
+    scale: float = 1.0
+    pivot_east_m: float = 0.0
+    """The pivot, coordinates of the grid's system; of no importance without turn and stretch."""
+    pivot_north_m: float = 0.0
 
     @property
     def length_m(self) -> float:
-        """Distance, metres."""
+        """Distance that the pivot is moved, metres."""
         return math.hypot(self.east_m, self.north_m)
+
+    @property
+    def affine(self) -> Affine:
+        """Map coordinates -> map coordinates."""
+        to_pivot = Affine.translation(self.pivot_east_m, self.pivot_north_m)
+        shift = Affine.translation(self.east_m, self.north_m)
+        return compose(shift, to_pivot, Affine.rotation(self.turn_deg), Affine.scale(self.scale), ~to_pivot)
 
 
 NO_SHIFT = MapShift(0.0, 0.0)
@@ -64,9 +77,8 @@ class GridSpec:
     @property
     def footprint(self) -> BaseGeometry:
         """The grid's outline in its own coordinate system."""
-        corners = np.array([[0.0, 0.0], [self.size.width, self.size.height]])
-        (west, north), (east, south) = self.to_map(corners).tolist()
-        return box(min(west, east), min(south, north), max(west, east), max(south, north))
+        width, height = self.size.width, self.size.height
+        return Polygon(self.to_map(np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])))
 
     def to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Pixel points N x 2 (column, row) -> N x 2 (east, north) metres."""
@@ -78,8 +90,10 @@ class GridSpec:
 
     def shifted(self, shift: MapShift) -> GridSpec:
         """The same pixels said to lie `shift` further on the map."""
-        a, b, c, d, e, f = self.affine[:6]
-        return replace(self, affine=Affine(a, b, c + shift.east_m, d, e, f + shift.north_m))
+        if shift.turn_deg == 0 and shift.scale == 1:  # exact: large coordinates do not pass through the pivot
+            a, b, c, d, e, f = self.affine[:6]
+            return replace(self, affine=Affine(a, b, c + shift.east_m, d, e, f + shift.north_m))
+        return replace(self, affine=compose(shift.affine, self.affine))
 
 
 def grid_over(geometry: BaseGeometry, epsg: int, gsd_m: float, margin_m: float = 0.0, multiple: int = 1) -> GridSpec:
@@ -117,3 +131,11 @@ def apply_affine(affine: Affine, points: NDArray[np.float64]) -> NDArray[np.floa
     matrix = np.array([[affine.a, affine.b], [affine.d, affine.e]])
     moved: NDArray[np.float64] = np.asarray(points, np.float64).reshape(-1, 2) @ matrix.T + (affine.c, affine.f)
     return moved
+
+
+def compose(*parts: Affine) -> Affine:
+    """Affine maps one after the other, the last one first (written out for the same reason)."""
+    whole = np.eye(3)
+    for part in parts:
+        whole = whole @ np.array(tuple(part)[:9]).reshape(3, 3)
+    return Affine(*(float(value) for value in whole[:2].ravel()))

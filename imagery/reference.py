@@ -110,8 +110,7 @@ def build_reference(target: SiteTarget, scenes: Sequence[SceneFile]) -> Referenc
     if not good:
         return None
     first = good[0][1].luminance
-    gsd_m = good[0][1].grid.gsd_m
-    moved = [(scene, overview, align(overview.luminance, first, gsd_m)) for scene, overview in good[1:]]
+    moved = [(scene, overview, align(overview.luminance, first, overview.grid)) for scene, overview in good[1:]]
     used = [(good[0][0], good[0][1], NO_SHIFT)] + [(s, o, a.shift) for s, o, a in moved if a.aligned]
     middle = MapShift(
         float(np.median([shift.east_m for *_, shift in used])), float(np.median([shift.north_m for *_, shift in used]))

@@ -254,10 +254,12 @@ class Scanner:
         alignment = Alignment(True, NO_SHIFT, 1.0)
         if reference is not None:
             usable = ~covered
-            alignment = align(overview.luminance, reference.luminance, overview.grid.gsd_m, usable)
+            alignment = align(overview.luminance, reference.luminance, overview.grid, usable)
             figures |= {
                 "shift_east_m": round(alignment.shift.east_m, 2), "shift_north_m": round(alignment.shift.north_m, 2),
-                "agreement": round(alignment.agreement, 3), "reference_scenes": len(reference.scene_ids),
+                "turn_deg": round(alignment.shift.turn_deg, 3), "scale": round(alignment.shift.scale, 5),
+                "agreement": round(alignment.agreement, 3), "matched_share": round(alignment.matched_share, 3),
+                "reference_scenes": len(reference.scene_ids),
             }
         if not alignment.aligned:
             return Prepared("not_aligned", {}, cost, figures)
