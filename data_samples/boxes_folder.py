@@ -220,18 +220,27 @@ def _write_index(path: Path, header: Sequence[str], rows: Sequence[Sequence[obje
         writer.writerows(rows)
 
 
-def slot_chip(rendered: Rendered, picture: ByteArray, slot: SlotTruth) -> ByteArray:
-    """A slot straightened to the classifier's chip; `picture` is the rendered one on the SLOT_GSD_M grid."""
+def slot_chip(
+    rendered: Rendered, picture: ByteArray, slot: SlotTruth, shift_m: tuple[float, float] = (0.0, 0.0)
+) -> ByteArray:
+    """A slot straightened to the classifier's chip; `picture` is the rendered one on the SLOT_GSD_M grid.
+
+    `shift_m`: how far from its place the slot is looked for, right and down.
+    """
     corners = (rendered.grid.ring(slot.polygon) + 0.5) * (rendered.grid.gsd_m / SLOT_GSD_M)
+    corners = corners + np.array(shift_m) / SLOT_GSD_M
     return rectify(picture, [(float(x), float(y)) for x, y in corners])
 
 
 def write_slots_folder(
-    directory: Path, n_chips: int, seed: int, gsds_m: Sequence[float] = (0.1, 0.15, 0.3)
+    directory: Path, n_chips: int, seed: int, gsds_m: Sequence[float] = (0.1, 0.15, 0.3), misplaced_m: float = 0.0
 ) -> tuple[int, int]:
-    """Write `n_chips` slot chips, half of them empty, in the Slots format; returns (empty, occupied) written."""
+    """Write `n_chips` slot chips, half of them empty, in the Slots format; returns (empty, occupied) written.
+
+    Half of them are looked for up to `misplaced_m` beside their place, as a picture that is not well registered shows them.
+    """
     rng = np.random.default_rng([seed, 6])
-    rows: list[tuple[str, str, int, float, str, str]] = []
+    rows: list[tuple[str, str, int, float, str, str, float]] = []
     counts = [0, 0]
     for name in ("empty", "occupied"):
         (directory / name).mkdir(parents=True, exist_ok=True)
@@ -249,11 +258,14 @@ def write_slots_folder(
             if slot.visible_fraction < 0.9 or taken[label] >= 14 or counts[label] >= -(-n_chips // 2):
                 continue
             name = f"{('empty', 'occupied')[label]}/{layout.site_id}_{sum(counts):05d}.png"
-            cv2.imwrite(str(directory / name), slot_chip(rendered, picture, slot)[..., ::-1])
-            rows.append((name, split, label, rendered.grid.gsd_m, slot.kind, slot.goods or ""))
+            far = float(rng.uniform(0, misplaced_m)) if rng.random() < 0.5 else 0.0
+            turn = float(rng.uniform(0, 2 * math.pi))
+            chip = slot_chip(rendered, picture, slot, (far * math.cos(turn), far * math.sin(turn)))
+            cv2.imwrite(str(directory / name), chip[..., ::-1])
+            rows.append((name, split, label, rendered.grid.gsd_m, slot.kind, slot.goods or "", round(far, 3)))
             taken[label] += 1
             counts[label] += 1
-    _write_index(directory / "index.csv", ("name", "split", "label", "gsd_m", "kind", "goods"), rows)
+    _write_index(directory / "index.csv", ("name", "split", "label", "gsd_m", "kind", "goods", "shift_m"), rows)
     return counts[0], counts[1]
 
 
@@ -264,6 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=200, help="pictures with vehicle boxes")
     parser.add_argument("--yards", type=int, default=0, help="pictures of open ground with vehicle boxes, besides --n")
     parser.add_argument("--slots", type=int, default=0, help="slot chips")
+    parser.add_argument("--misplaced", type=float, default=0.0, help="metres that half of the slots are looked for beside")
     parser.add_argument("--panels", type=int, default=0, help="pictures with panel masks")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gsd", type=float, nargs="*", default=[0.1, 0.13, 0.15, 0.2, 0.3], help="metres per pixel")
@@ -272,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         boxes = write_boxes_folder(args.directory / "vehicles", args.n, args.seed, args.gsd, args.yards)
         sys.stderr.write(f"{args.n + args.yards} pictures, {boxes} boxes in {args.directory / 'vehicles'}\n")
     if args.slots:
-        empty, occupied = write_slots_folder(args.directory / "slots", args.slots, args.seed)
+        empty, occupied = write_slots_folder(args.directory / "slots", args.slots, args.seed, args.gsd, args.misplaced)
         sys.stderr.write(f"{empty} empty and {occupied} occupied chips in {args.directory / 'slots'}\n")
     if args.panels:
         plants = random_scenes(args.seed + 900_000, args.gsd, ("solar", "solar", "warehouse"))

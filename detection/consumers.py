@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from collateral.domain import Observation, Quality, SiteKind
 from detection.counting import HEAVY, row_at, rows_of
 from detection.evidence import write_evidence
-from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector, rectify
+from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector
 from detection.locate import Located, locate_boxes, locate_mask, polygon_pixels
 from detection.observe import estimate_area, estimate_count, estimate_share, estimate_state, observation
 from detection.panel_state import PanelReferences, PanelView, compare_panels
+from detection.slots import SlotReading, read_slots, unknown_by_reason
 from detection.weightfile import Card
 from imagery.scan import SiteWindow, WindowReading
 from imagery.target import SiteTarget, mask_inside
@@ -23,8 +24,6 @@ _MIN_PANEL_M2 = 1.0
 """Smaller regions are not one module: taken for noise."""
 _REFERENCE_HIDDEN = 0.02
 """A picture that hides more of the site than this becomes no reference of its panels."""
-_MIN_SLOT_SEEN = 0.8
-"""Share of a slot that must be visible; below, the slot is unknown."""
 _DEFAULT_RECALL = 0.9
 _DEFAULT_AREA_ERROR = 0.05
 _DEFAULT_SLOT_ERROR = 0.02
@@ -92,19 +91,20 @@ class SlotConsumer:
         return bool(target.slots) and target.site.kind in (SiteKind.FACTORY, SiteKind.WAREHOUSE)
 
     def consume(self, window: SiteWindow) -> WindowReading:
-        """slot_occupied for every slot that can be seen, slot_occupancy for the site."""
+        """slot_occupied for every slot whose state is known, slot_occupancy of those for the site."""
         grid = window.pixels.grid
         corners = {slot_id: polygon_pixels(shape, grid) for slot_id, shape in window.target.slot_polygons.items()}
-        seen = [slot_id for slot_id, polygon in corners.items() if _visible(polygon, window.pixels.valid)]
-        chips = [rectify(window.pixels.rgb, corners[slot_id]) for slot_id in seen]
-        probabilities = self._classifier.classify(np.stack(chips)) if chips else np.zeros(0, np.float32)
-        occupied = {slot_id: float(p) for slot_id, p in zip(seen, probabilities, strict=True)}
+        coarser = window.scene.record.gsd_m / grid.gsd_m
+        readings = read_slots(window.pixels.rgb, window.pixels.valid, corners, self._classifier, coarser)
+        known = {r.slot_id: r.probability for r in readings if not r.reason and r.probability is not None}
         method = method_of(self._classifier.name, self.model_sha256)
-        files = write_evidence(self._evidence, window, method, self._located(window, occupied))
-        count = sum(p >= self._classifier.threshold for p in occupied.values())
-        figures = {"occupied": count, "denominator": len(seen), "slots": len(corners), "unknown": len(corners) - len(seen)}
+        files = write_evidence(self._evidence, window, method, self._located(window, readings))
+        figures = {
+            "occupied": sum(r.label == "occupied" for r in readings), "denominator": len(known), "slots": len(corners),
+            "unknown": len(corners) - len(known), "unknown_by_reason": unknown_by_reason(readings),
+        }  # fmt: skip
         return WindowReading(
-            tuple(self._observations(window, method, occupied, {**_evidence(window), **files.as_dict()}, figures)),
+            tuple(self._observations(window, method, known, {**_evidence(window), **files.as_dict()}, figures)),
             {**figures, **files.as_dict()},
         )
 
@@ -125,16 +125,10 @@ class SlotConsumer:
             rows.append(observation(window, "slot_occupancy", method, share, {**evidence, **figures}))
         return rows
 
-    def _located(self, window: SiteWindow, occupied: Mapping[str, float]) -> list[Located]:
-        def label(slot_id: str) -> str:
-            if slot_id not in occupied:
-                return "unknown"
-            return "occupied" if occupied[slot_id] >= self._classifier.threshold else "empty"
-
-        return [
-            Located(shape, window.pixels.grid.epsg, occupied.get(slot_id, 0.0), label(slot_id), subject_id=slot_id)
-            for slot_id, shape in window.target.slot_polygons.items()
-        ]
+    @staticmethod
+    def _located(window: SiteWindow, readings: Sequence[SlotReading]) -> list[Located]:
+        shapes, epsg = window.target.slot_polygons, window.pixels.grid.epsg
+        return [Located(shapes[r.slot_id], epsg, r.probability or 0.0, r.label, subject_id=r.slot_id) for r in readings]
 
 
 class PanelConsumer:
@@ -236,16 +230,3 @@ def _evidence(window: SiteWindow) -> dict[str, object]:
         "gsd_m": round(window.scene.record.gsd_m, 3),
         "hidden_share": round(window.hidden_share, 4),
     }
-
-
-def _visible(polygon: Sequence[tuple[float, float]], valid: NDArray[np.bool_]) -> bool:
-    """Whether enough of a slot shows: looked up at its corners, edges and centre."""
-    corners = np.array(polygon)
-    centre = corners.mean(axis=0)
-    points = np.concatenate([corners, (corners + np.roll(corners, 1, axis=0)) / 2, (corners + centre) / 2, centre[None]])
-    columns, rows = np.floor(points).astype(int).T
-    height, width = valid.shape
-    inside = (columns >= 0) & (rows >= 0) & (columns < width) & (rows < height)
-    shown = np.zeros(len(points), np.bool_)
-    shown[inside] = valid[rows[inside], columns[inside]]
-    return float(shown.mean()) >= _MIN_SLOT_SEEN

@@ -22,7 +22,10 @@ from detection.presence import raw_presence
 from detection.weightfile import Card, write_weights
 
 _PLAIN = (1.0, 0.0)
-CALIBRATION_KEYS = ("presence_calibration", "presence_calibrator", "presence_threshold", "area_spread", "held_out_error")
+CALIBRATION_KEYS = (
+    "presence_calibration", "presence_calibrator", "presence_threshold", "area_spread", "held_out_error", "held_out_unsure",
+    "unknown_above", "unknown_below",
+)  # fmt: skip
 """What finishing adds to a card's config."""
 COARSER_M = (0.15, 0.3)
 """Held-out pictures are also measured as if a camera of these distances had taken them."""
@@ -31,6 +34,8 @@ _COARSER = 1.3
 _CALIBRATED_FROM = 0.1
 """Raw confidence."""
 _LEAST_MASKS = 5
+_UNSURE = 0.25
+"""Answers about slots that are wrong more often than this are not given."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +172,14 @@ def finish_slots(
     labels = np.array([chip.label == 1 for chip in held_out])
     calibrator, about = choose_calibrator(_chip_answers(raw, labels, held_out))
     done = replace(blank, calibration=fit_calibration(raw, labels), calibrator=about)
-    wrong = int(((calibrator(raw) >= done.threshold) != labels).sum())
-    config = {**origin.config, "held_out_error": (wrong + 1) / (len(raw) + 2)}  # of none wrong something stays possible
+    p = calibrator(raw)
+    known = (p <= _UNSURE) | (p >= 1 - _UNSURE)
+    wrong = int(((p >= done.threshold) != labels)[known].sum())
+    config = {
+        **origin.config, "unknown_above": _UNSURE, "unknown_below": 1 - _UNSURE,
+        "held_out_error": (wrong + 1) / (int(known.sum()) + 2),  # of none wrong something stays possible
+        "held_out_unsure": int((~known).sum()),
+    }  # fmt: skip
     return write_weights(weights, state, replace(done, config=config))
 
 

@@ -47,7 +47,7 @@ class InfraredMosaic:
 
     def __init__(self, facts: RasterFacts, dataset: Any) -> None:
         self.facts = facts
-        self.eight_bit = dataset.dtypes[0] == "uint8"
+        self.dtype = str(dataset.dtypes[0])
         self._dataset = dataset
         self._from_lonlat = Transformer.from_crs("EPSG:4326", facts.crs, always_xy=True)
 

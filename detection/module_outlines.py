@@ -92,7 +92,7 @@ def _outline(path: Path, number: int, feature: object) -> Outline:
 
 def _is_lonlat(path: Path, content: Mapping[str, Any], modules: tuple[Outline, ...], mosaic_crs: str) -> bool:
     west, south, east, north = shapely.total_bounds([module.polygon for module in modules])
-    degrees = west >= -180 and east <= 180 and south >= -90 and north <= 90
+    degrees = bool(west >= -180 and east <= 180 and south >= -90 and north <= 90)
     named = _named_crs(path, content)
     if named is None:
         return degrees

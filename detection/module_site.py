@@ -38,7 +38,8 @@ _SPREAD = 7.2
 _INNER = (slice(4, -4), slice(3, -3))
 FEW = 20
 """With fewer modules judged the share is doubtful, also because the plant's own grey levels say little."""
-_MOST_GAIN_8BIT = 3.0
+_MOST_GAIN = {"uint8": 3.0, "float32": 15.0, "float64": 15.0}
+"""Grey levels per unit by type of the mosaic: 8 bit is coarse, floating point is taken for degrees."""
 _DEFAULT_RATE = 0.9
 
 
@@ -146,13 +147,13 @@ def _upright(pixels: NDArray[np.float64]) -> Upright | None:
 
 def grey_scale(crops: Sequence[Floats], mosaic: InfraredMosaic) -> tuple[float, float]:
     """Gain and level that bring the plant's modules to the grey levels of the training data: most modules of a plant are
-    sound, so the median module gives both. Counts of 8 bit are not stretched by more than three: they are coarse."""
+    sound, so the median module gives both. No more than `_MOST_GAIN`: what is left of an even plant is noise."""
     if not crops:
         return 1.0, 0.0
     level = float(np.median([np.median(crop) for crop in crops]))
     spread = float(np.median([crop[_INNER].std() for crop in crops]))
     gain = _SPREAD / spread if spread > 1e-9 else 1.0
-    return (min(gain, _MOST_GAIN_8BIT) if mosaic.eight_bit else gain), level
+    return min(gain, _MOST_GAIN.get(mosaic.dtype, gain)), level
 
 
 def faulty_share(reading: PlantReading, card: Card) -> Estimate:

@@ -38,12 +38,22 @@ class SlotTask:
 
     def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """One chip (3, 64, 64) uint8 and its class (scalar float). Classes are drawn equally often."""
-        pool = self.rendered if self.rendered and rng.random() < 0.5 else self.real
         label = int(rng.random() < 0.5)
-        same = [chip for chip in pool if chip.label == label] or list(pool)
-        chip = same[int(rng.integers(len(same)))]
-        picture = photometric(jitter(slot_chip(chip.image), rng), rng)
+        chip = self._drawn(label, rng)
+        picture = jitter(slot_chip(chip.image), rng)
+        if rng.random() < 0.25:
+            picture = intruded(picture, slot_chip(self._drawn(1, rng).image), rng)
+        if rng.random() < (0.3 if label else 0.6):
+            picture = marked(picture, rng)
+        if rng.random() < 0.15:
+            picture = covered(picture, rng)
+        picture = photometric(picture, rng)
         return torch.from_numpy(picture.transpose(2, 0, 1).copy()), torch.tensor(float(chip.label))
+
+    def _drawn(self, label: int, rng: np.random.Generator) -> Chip:
+        pool = self.rendered if self.rendered and rng.random() < 0.6 else self.real
+        same = [chip for chip in pool if chip.label == label] or list(pool)
+        return same[int(rng.integers(len(same)))]
 
     def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Cross entropy with softened labels, so that confidences stay apart from 0 and 1."""
@@ -59,6 +69,57 @@ def jitter(picture: Picture, rng: np.random.Generator) -> Picture:
     centre = (CHIP / 2 + rng.normal(0, 2.5), CHIP / 2 + rng.normal(0, 2.5))
     matrix = affine(centre, (CHIP / 2, CHIP / 2), float(rng.uniform(0.85, 1.2)), float(angle), bool(rng.random() < 0.5))
     return cv2.warpAffine(picture, matrix, (CHIP, CHIP), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
+
+
+def intruded(picture: Picture, occupied: Picture, rng: np.random.Generator) -> Picture:
+    """A neighbour's vehicle or goods reaches in from the long side: at most a fifth of the slot."""
+    width = int(rng.integers(3, CHIP // 5))
+    out = picture.copy()
+    start = int(rng.integers(CHIP // 8, CHIP // 3))
+    strip = occupied[:, start : start + width]
+    if rng.random() < 0.5:
+        out[:, :width] = strip[:, ::-1]
+    else:
+        out[:, -width:] = strip
+    return out
+
+
+def marked(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Stains of oil, puddles, painted lines, tyre marks and hard shadows of what stands beside: none of them is a thing."""
+    x = picture.astype(np.float32)
+    for _ in range(int(rng.integers(1, 4))):
+        mask = np.zeros((CHIP, CHIP), np.float32)
+        kind = rng.random()
+        if kind < 0.45:
+            centre = tuple(int(v) for v in rng.integers(4, CHIP - 4, 2))
+            axes = tuple(int(v) for v in rng.integers(3, 16, 2))
+            cv2.ellipse(mask, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, -1)
+            tone, strength = float(rng.uniform(15, 110)), float(rng.uniform(0.25, 0.8))
+        elif kind < 0.75:
+            ends = rng.integers(-8, CHIP + 8, (2, 2))
+            cv2.line(mask, ends[0].tolist(), ends[1].tolist(), 1.0, int(rng.integers(1, 4)), cv2.LINE_AA)
+            tone, strength = float(rng.choice([30.0, 200.0, 235.0])), float(rng.uniform(0.3, 0.9))
+        else:
+            side = int(rng.integers(8, CHIP // 2))
+            cv2.fillPoly(mask, [np.array([[0, 0], [side, 0], [side + int(rng.integers(-8, 9)), CHIP], [0, CHIP]])], (1.0,))
+            mask = np.ascontiguousarray(np.rot90(mask, int(rng.integers(4))))
+            tone, strength = 20.0, float(rng.uniform(0.35, 0.7))
+        soft = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.6, 2.0)))[:, :, None] * strength
+        x = x * (1 - soft) + tone * soft
+    return np.clip(x, 0, 255).astype(np.uint8)
+
+
+def covered(picture: Picture, rng: np.random.Generator) -> Picture:
+    """A crane's arm, a tree or a roof's edge hides up to a quarter: a patch of one tone with grain at the border."""
+    share = float(rng.uniform(0.08, 0.25))
+    size = max(2, round(CHIP * share))
+    tone = rng.uniform(20, 220) + rng.normal(0, 12, 3)
+    grain = tone + rng.normal(0, float(rng.uniform(2, 25)), (CHIP, size, 3))
+    quarters = int(rng.integers(4))
+    out = np.ascontiguousarray(np.rot90(picture, quarters))
+    start = 0 if rng.random() < 0.6 else int(rng.integers(0, CHIP - size))
+    out[:, start : start + size] = np.clip(grain, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.rot90(out, -quarters))
 
 
 def prepare(data: Path, rendered: Path | None) -> tuple[SlotTask, list[Chip]]:
