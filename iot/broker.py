@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from collateral.services.mosquitto import MAX_QUEUED_BYTES
+
 FILTERS = (
     "$SYS/broker/store/messages/bytes",
     "$SYS/broker/store/messages/count",
     "$SYS/broker/publish/messages/dropped",
 )
 """Mosquitto's names, subscribed to at QoS 0: they are never queued. Another broker says nothing there."""
-NEARLY_FULL_BYTES = 0.8 * 256 * 1024 * 1024
+NEARLY_FULL_BYTES = 0.8 * MAX_QUEUED_BYTES
 """Of `max_queued_bytes`, beyond which Mosquitto drops what it had acknowledged."""
 
 

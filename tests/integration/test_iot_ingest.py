@@ -192,7 +192,11 @@ def listen(url: str, topic: str) -> paho.Client:
     client = make_client(url, "listener", clean_session=True)
     client.user_data_set(notes)
     client.on_message = lambda _, held, message: held.append((message.topic, orjson.loads(message.payload)))
-    client.on_connect = lambda *_: client.subscribe(topic, 1)
+
+    def subscribe(*_: object) -> None:
+        client.subscribe(topic, 1)
+
+    client.on_connect = subscribe
     client.on_subscribe = lambda *_: notes.append(("subscribed", None))
     client.reconnect()
     wait_for(lambda: client.loop(0.05) == 0 and bool(notes), what="subscription")
