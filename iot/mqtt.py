@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import paho.mqtt.client as paho
 
@@ -14,13 +14,12 @@ KEEPALIVE_S = 60
 ClientT = TypeVar("ClientT", bound=paho.Client)
 
 
-def make_client(
-    url: str, client_id: str, clean_session: bool, manual_ack: bool = False, window: int = 0
-) -> paho.Client:
+def make_client(url: str, client_id: str, clean_session: bool, manual_ack: bool = False, window: int = 0) -> paho.Client:
     """An unconnected client; `client.reconnect()` connects it.
 
     Args:
-        url: `mqtt://user:password@host:port` or `mqtts://...` for TLS with the system's authorities.
+        url: `mqtt://user:password@host:port`, or `mqtts://...` for TLS with the system's authorities, or with those of a
+            file: `mqtts://host:port?ca=FILE`, and `&cert=FILE&key=FILE` to show a certificate of one's own.
         client_id: name of the session at the broker.
         clean_session: False keeps subscriptions and undelivered messages between connections.
         manual_ack: the caller acknowledges each message itself.
@@ -38,7 +37,9 @@ def make_client_of(
     """As `make_client`, of a class of one's own."""
     parts = urlsplit(url)
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-        raise InvalidInputError(f"The broker address {mask_secrets(url)!r} is not of the form mqtt://user:password@host:port.")
+        raise InvalidInputError(
+            f"The broker address {mask_secrets(url)!r} is not of the form mqtt://user:password@host:port."
+        )
     client = kind(
         paho.CallbackAPIVersion.VERSION2,  # type: ignore[attr-defined, unused-ignore]
         client_id=client_id,
@@ -49,7 +50,11 @@ def make_client_of(
         client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
     secure = parts.scheme == "mqtts"
     if secure:
-        client.tls_set()
+        files = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        try:
+            client.tls_set(files.get("ca"), files.get("cert"), files.get("key"))
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(f"The TLS files of {mask_secrets(url)!r} cannot be used: {error}.") from error
     client.connect_timeout = 5.0
     if window:
         client.max_inflight_messages_set(window)

@@ -23,6 +23,8 @@ class Broker:
     passwords: Mapping[str, str] = field(default_factory=mosquitto.new_passwords)
     pid: int = 0
     birth: str | None = None
+    tls: mosquitto.Tls | None = None
+    audit: bool = False
 
     @property
     def mqtt_url(self) -> str:
@@ -38,12 +40,17 @@ class Broker:
         """Address for any account named in `passwords`."""
         return mosquitto.url(self.port, name, self.passwords[name])
 
+    @property
+    def server(self) -> mosquitto.Mosquitto:
+        """The broker's files and program."""
+        return mosquitto.Mosquitto(self.home, local.broker_binaries(self.runtime), server_account())
+
     def start(self) -> None:
         """Starts the broker on its port and saved state; before its first start a port that was just taken is changed."""
-        server = mosquitto.Mosquitto(self.home, local.broker_binaries(self.runtime), server_account())
+        server = self.server
         for attempt in range(3):
             try:
-                self.pid = server.start(self.port, self.passwords)
+                self.pid = server.start(self.port, self.passwords, self.tls, self.audit)
                 break
             except ServiceError:
                 if self.birth is not None or attempt == 2:

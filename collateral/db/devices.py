@@ -1,10 +1,18 @@
-"""Devices as they are registered."""
+"""Devices: as registered, how they sign in, their passports, and what was refused at the door."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
 
+import orjson
 from psycopg2.extensions import connection as Connection  # noqa: N812
+from psycopg2.extras import execute_values
+
+from collateral.db.pool import fetch_dicts
+from collateral.errors import InvalidInputError
 
 
 @dataclass(frozen=True)
@@ -16,6 +24,33 @@ class RegisteredDevice:
     quantities: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Passport:
+    """What is known of a device beside its registration; None is unknown."""
+
+    calibrated_on: date | None = None
+    calibration_expires_on: date | None = None
+    ct_ratio: float | None = None
+    """Current-transformer ratio, primary over secondary."""
+    scale: float | None = None
+    """Factor from the device's numbers to the quantity's unit."""
+    firmware: str = ""
+    place: str = ""
+    """Where it is mounted; a move is a new row."""
+
+
+@dataclass(frozen=True)
+class SecurityEvent:
+    """Something that was refused."""
+
+    at: datetime
+    kind: str
+    client: str = ""
+    """Client id or address, as the broker saw it."""
+    device_id: str = ""
+    detail: Mapping[str, object] | None = None
+
+
 def registered_devices(connection: Connection, site_id: str = "", most: int | None = None) -> list[RegisteredDevice]:
     """Devices in the order of their ids; of one site where `site_id` is given, at most `most`."""
     with connection.cursor() as cursor:
@@ -24,3 +59,130 @@ def registered_devices(connection: Connection, site_id: str = "", most: int | No
             (site_id, site_id, most),
         )
         return [RegisteredDevice(device, site, tuple(quantities)) for device, site, quantities in cursor.fetchall()]
+
+
+def device_list(connection: Connection, site_id: str = "") -> list[dict[str, Any]]:
+    """Every registered device with owner, newest passport, credential and when it was last heard."""
+    return fetch_dicts(
+        connection,
+        "SELECT d.device_id, d.site_id, d.owner, d.model, d.quantities, p.calibrated_on, p.calibration_expires_on,"
+        " p.ct_ratio, p.scale, p.firmware, p.place, s.last_received_at,"
+        " CASE WHEN c.device_id IS NULL THEN 'none' WHEN c.revoked_at IS NOT NULL THEN 'revoked'"
+        " WHEN c.blocked_until > now() THEN 'blocked' ELSE 'active' END AS credential"
+        " FROM device d LEFT JOIN device_credential c USING (device_id) LEFT JOIN device_state s USING (device_id)"
+        " LEFT JOIN LATERAL (SELECT * FROM device_passport WHERE device_id = d.device_id ORDER BY passport_id DESC"
+        " LIMIT 1) p ON true WHERE %s = '' OR d.site_id = %s ORDER BY d.device_id",
+        (site_id, site_id),
+    )
+
+
+def require_device(connection: Connection, device_id: str) -> str:
+    """The site of a registered device. Raises `InvalidInputError` when it is not registered."""
+    rows = fetch_dicts(connection, "SELECT site_id FROM device WHERE device_id = %s", (device_id,))
+    if not rows:
+        raise InvalidInputError(f"Device {device_id!r} is not registered; `collateral devices add` registers it.")
+    return str(rows[0]["site_id"])
+
+
+def add_passport(connection: Connection, device_id: str, passport: Passport, by: str) -> None:
+    """Appends a passport row."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO device_passport (device_id, calibrated_on, calibration_expires_on, ct_ratio, scale, firmware,"
+            " place, recorded_by) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                device_id, passport.calibrated_on, passport.calibration_expires_on, passport.ct_ratio, passport.scale,
+                passport.firmware, passport.place, by,
+            ),
+        )  # fmt: skip
+
+
+def set_credential(connection: Connection, device_id: str, password_hash: str, by: str) -> None:
+    """Gives a device a (new) password hash; lifts a revocation and a block."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO device_credential (device_id, password_hash, issued_by) VALUES (%s, %s, %s)"
+            " ON CONFLICT (device_id) DO UPDATE SET password_hash = excluded.password_hash, issued_by = excluded.issued_by,"
+            " issued_at = now(), revoked_at = NULL, revoked_by = NULL, blocked_until = NULL",
+            (device_id, password_hash, by),
+        )
+
+
+def revoke_credential(connection: Connection, device_id: str, by: str) -> bool:
+    """Takes a device's credential away; False when it had none that was valid."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE device_credential SET revoked_at = now(), revoked_by = %s WHERE device_id = %s AND revoked_at IS NULL",
+            (by, device_id),
+        )
+        return bool(cursor.rowcount)
+
+
+def block_until(connection: Connection, device_id: str, until: datetime) -> bool:
+    """Bars a device for a while; False when it has no valid credential."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE device_credential SET blocked_until = %s WHERE device_id = %s AND revoked_at IS NULL",
+            (until, device_id),
+        )
+        return bool(cursor.rowcount)
+
+
+def blocks_ended(connection: Connection, now: datetime) -> int:
+    """Lifts blocks whose time is over; returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE device_credential SET blocked_until = NULL WHERE blocked_until <= %s", (now,))
+        return int(cursor.rowcount)
+
+
+def device_intervals(connection: Connection) -> dict[str, float]:
+    """Expected seconds between messages of each registered device."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT device_id, interval_s FROM device")
+        return {str(device): float(interval) for device, interval in cursor.fetchall()}
+
+
+def valid_hashes(connection: Connection) -> dict[str, str]:
+    """Password hash of every device that may sign in now."""
+    rows = fetch_dicts(
+        connection,
+        "SELECT device_id, password_hash FROM device_credential"
+        " WHERE revoked_at IS NULL AND (blocked_until IS NULL OR blocked_until <= now()) ORDER BY device_id",
+        (),
+    )
+    return {str(row["device_id"]): str(row["password_hash"]) for row in rows}
+
+
+def message_counts(connection: Connection) -> dict[str, int]:
+    """Messages taken from each device so far."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT device_id, messages FROM device_state")
+        return {str(device): int(messages) for device, messages in cursor.fetchall()}
+
+
+def write_security_events(connection: Connection, events: Sequence[SecurityEvent]) -> int:
+    """Appends events; one that is there already is not written again. Returns how many were new."""
+    if not events:
+        return 0
+    rows = [
+        (event.at, event.kind, event.client, event.device_id, orjson.dumps(dict(event.detail or {})).decode())
+        for event in events
+    ]
+    with connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            "INSERT INTO security_event (at, kind, client, device_id, detail) VALUES %s ON CONFLICT DO NOTHING",
+            rows,
+            page_size=len(rows),
+        )
+        return int(cursor.rowcount)
+
+
+def security_events(connection: Connection, since: datetime, most: int = 1_000) -> list[dict[str, Any]]:
+    """Newest first."""
+    return fetch_dicts(
+        connection,
+        "SELECT at, kind, client, device_id, detail FROM security_event WHERE at >= %s"
+        " ORDER BY at DESC, event_id DESC LIMIT %s",
+        (since, most),
+    )

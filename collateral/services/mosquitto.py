@@ -7,8 +7,12 @@ save (`AUTOSAVE_SECONDS`) and not yet delivered are gone; per-device sequence nu
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -33,6 +37,8 @@ AUTOSAVE_SECONDS = 5
 """The window of loss after a kill -9 of the broker."""
 MAX_QUEUED_BYTES = 256 * 1024 * 1024
 """Payload bytes per absent client; half an hour of 1,000 messages/s of 140 bytes."""
+HASH_ROUNDS = 1_000
+"""Half a millisecond of the broker's time for each device that signs in."""
 START_TIMEOUT_SECONDS = 20.0
 PID_FILE_SECONDS = 5.0
 """The broker writes its pid file before it listens."""
@@ -63,10 +69,9 @@ pattern read cw/v1/+/%u/request
 
 @dataclass(frozen=True)
 class BrokerBinaries:
-    """The broker and the tool that hashes its passwords."""
+    """The broker's program."""
 
     broker: Path
-    password_tool: Path
     origin: str
     """`system` or the private prefix."""
 
@@ -79,10 +84,43 @@ class Setting:
     reason: str
 
 
-def settings(folder: Path, port: int, account: Account) -> tuple[Setting, ...]:
+@dataclass(frozen=True)
+class Tls:
+    """A second listener for devices, over TLS."""
+
+    folder: Path
+    """Holds `ca.crt`, `server.crt`, `server.key` and, where certificates are revoked, `crl.pem`; the server's account must
+    be able to read them."""
+    port: int
+    host: str = "127.0.0.1"
+    client_certificates: bool = False
+    """True: a device must show a certificate of the authority, whose common name is its id."""
+
+    def settings(self) -> tuple[Setting, ...]:
+        """Lines of the listener."""
+        revoked = self.folder / "crl.pem"
+        return (
+            Setting(f"listener {self.port} {self.host}", "devices connect here"),
+            Setting(f"cafile {self.folder / 'ca.crt'}", "the bank's own authority"),
+            Setting(f"certfile {self.folder / 'server.crt'}", "what the broker shows"),
+            Setting(f"keyfile {self.folder / 'server.key'}", "and its key"),
+            Setting("tls_version tlsv1.2", "nothing older"),
+            Setting(f"require_certificate {str(self.client_certificates).lower()}", "optional client certificates"),
+            Setting(f"use_identity_as_username {str(self.client_certificates).lower()}", "the common name is the device"),
+            *([Setting(f"crlfile {revoked}", "revoked certificates are refused")] if revoked.is_file() else []),
+        )
+
+
+def settings(folder: Path, port: int, account: Account, tls: Tls | None = None, audit: bool = False) -> tuple[Setting, ...]:
     """Every broker setting, each beside its reason."""
     return (
+        *(
+            [Setting("log_type debug", "publications that the access list denies are told of at this level only")]
+            if audit
+            else []
+        ),
         Setting(f"listener {port} 127.0.0.1", "nobody outside this machine may connect"),
+        *(tls.settings() if tls is not None else ()),
         Setting("allow_anonymous false", "every device and service has its own account"),
         Setting(f"password_file {folder / 'passwords'}", "salted hashes"),
         Setting(f"acl_file {folder / 'access'}", "a device may write its own topics only"),
@@ -112,16 +150,23 @@ def settings(folder: Path, port: int, account: Account) -> tuple[Setting, ...]:
 def find_system_broker() -> BrokerBinaries | None:
     """Mosquitto 2 as installed on this machine, or None."""
     path = ":".join(SYSTEM_PROGRAMS)
-    broker, tool = shutil.which("mosquitto", path=path), shutil.which("mosquitto_passwd", path=path)
-    if broker is None or tool is None:
+    broker = shutil.which("mosquitto", path=path)
+    if broker is None:
         return None
-    found = BrokerBinaries(Path(broker), Path(tool), "system")
+    found = BrokerBinaries(Path(broker), "system")
     return found if _version(found.broker).startswith("2.") else None
 
 
 def prefix_broker(prefix: Prefix) -> BrokerBinaries:
     """The programs inside a private prefix."""
-    return BrokerBinaries(prefix.root / "usr/sbin/mosquitto", prefix.root / "usr/bin/mosquitto_passwd", str(prefix.root))
+    return BrokerBinaries(prefix.root / "usr/sbin/mosquitto", str(prefix.root))
+
+
+def hash_password(password: str, salt: bytes | None = None) -> str:
+    """As the broker keeps it: PBKDF2 with SHA-512. Device passwords are random, so that few rounds do no harm."""
+    salt = secrets.token_bytes(12) if salt is None else salt
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, HASH_ROUNDS)
+    return f"$7${HASH_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
 
 
 def new_passwords() -> dict[str, str]:
@@ -148,17 +193,18 @@ class Mosquitto:
         """The broker's log."""
         return self.folder / "broker.log"
 
-    def start(self, port: int, passwords: Mapping[str, str]) -> int:
+    def start(self, port: int, passwords: Mapping[str, str], tls: Tls | None = None, audit: bool = False) -> int:
         """Writes the configuration, starts the broker on `port` and returns its process id once it accepts connections.
 
-        `passwords` maps account names (`ingest`, `fleet`, or a device id) to passwords.
+        `passwords` maps account names (`ingest`, `fleet`, or a device id) to passwords; devices of `set_devices` stay.
+        `audit` logs every packet, denied publications among them: for a watch of hours, not for ever.
         """
         if not port_is_free(port):
             raise ServiceError(f"Mosquitto cannot listen on 127.0.0.1:{port}: another program does.")
         make_folder(self.folder, self.account, 0o700)
         self._write_passwords(passwords)
         write_private(self.folder / "access", ACCESS_LIST, self.account)
-        lines = [f"# {row.reason}\n{row.line}\n" for row in settings(self.folder, port, self.account)]
+        lines = [f"# {row.reason}\n{row.line}\n" for row in settings(self.folder, port, self.account, tls, audit)]
         write_private(self.folder / "mosquitto.conf", "".join(lines), self.account)
         pid_file = self.folder / "pid"
         pid_file.unlink(missing_ok=True)
@@ -187,13 +233,31 @@ class Mosquitto:
         except OSError as error:
             return f"({error.strerror})"
 
+    def set_devices(self, hashes: Mapping[str, str], pid: int | None) -> None:
+        """Says which devices may sign in (id to password hash), from now on where the broker runs as `pid`.
+
+        A device that is connected and no longer named is disconnected by the broker.
+        """
+        make_folder(self.folder, self.account, 0o700)
+        write_private(self.folder / "devices", _lines(hashes), self.account)
+        services = [line for line in self._read("passwords").splitlines() if line.split(":")[0] in (INGEST, FLEET)]
+        write_private(self.folder / "passwords", "".join(f"{line}\n" for line in services) + _lines(hashes), self.account)
+        if pid is not None:
+            os.kill(pid, signal.SIGHUP)
+
     def _write_passwords(self, passwords: Mapping[str, str]) -> None:
-        path = self.folder / "passwords"
-        write_private(path, "".join(f"{name}:{word}\n" for name, word in passwords.items()), self.account)
-        done = run_as(self.account, [self.binaries.password_tool, "-U", path], timeout=30)
-        if done.returncode != 0:
-            path.unlink(missing_ok=True)
-            raise ServiceError(f"The broker's passwords cannot be hashed: {done.stdout.strip()[-300:]}")
+        hashed = _lines({name: hash_password(word) for name, word in passwords.items()})
+        write_private(self.folder / "passwords", hashed + self._read("devices"), self.account)
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text()
+        except FileNotFoundError:
+            return ""
+
+
+def _lines(hashes: Mapping[str, str]) -> str:
+    return "".join(f"{name}:{value}\n" for name, value in hashes.items())
 
 
 def _await_listener(pid_file: Path, port: int) -> int | None:

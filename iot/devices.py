@@ -1,0 +1,103 @@
+"""Devices sign in with their own id: credentials given, changed and taken away, and the broker told at once."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from collateral.db import audit, devices
+from collateral.db.pool import Pool
+from collateral.db.reference import portfolio, write_portfolio
+from collateral.domain import Device
+from collateral.errors import InvalidInputError, ServiceError
+from collateral.services import local
+from collateral.services.mosquitto import Mosquitto, hash_password
+from collateral.services.system import process_birth, server_account
+
+
+class BrokerAccounts:
+    """Tells the private broker of a runtime folder which devices may sign in."""
+
+    def __init__(self, runtime: Path) -> None:
+        self._runtime = runtime.resolve()
+
+    def sync(self, pool: Pool) -> int:
+        """Writes all valid credentials to the broker's files; a running broker reads them at once. Returns how many.
+
+        Raises:
+            ServiceError: no private broker was ever set up here (an external one takes its accounts from
+                `collateral devices export`).
+        """
+        state = local.read_state(self._runtime)
+        server = state.servers.get("broker")
+        if server is None:
+            raise ServiceError(
+                f"No private broker is known under {self._runtime}; start it with `collateral services up`, or hand the "
+                "file of `collateral devices export` to your own broker."
+            )
+        home = Path(state.home or self._runtime)
+        broker = Mosquitto(home, local.broker_binaries(self._runtime), server_account(home / "postgres"))
+        with pool.connection() as connection:
+            hashes = devices.valid_hashes(connection)
+        runs = server.birth is not None and process_birth(server.pid) == server.birth
+        broker.set_devices(hashes, server.pid if runs else None)
+        return len(hashes)
+
+
+def register(pool: Pool, device: Device, by: str) -> None:
+    """Adds a device to the portfolio. Raises `InvalidInputError` when the id is taken or the site unknown."""
+    with pool.connection() as connection:
+        current = portfolio(connection)
+        if any(known.device_id == device.device_id for known in current.devices):
+            raise InvalidInputError(
+                f"Device {device.device_id!r} is registered already; `collateral devices list` shows it."
+            )
+        if not any(site.site_id == device.site_id for site in current.sites):
+            raise InvalidInputError(f"There is no site {device.site_id!r}; import it with the portfolio first.")
+        given = replace(current, devices=(*current.devices, device))
+        write_portfolio(connection, given, known_at=datetime.now(UTC), by=by)
+        audit.record(connection, by, "device.add", device.device_id, {"site": device.site_id, "owner": device.owner})
+
+
+def issue(pool: Pool, device_id: str, by: str, passport: devices.Passport | None = None, again: bool = False) -> str:
+    """Gives a device a password, which is returned and kept nowhere. `again` replaces one that is there.
+
+    Raises:
+        InvalidInputError: the device is not registered; or it has a credential (it has none, with `again`).
+    """
+    password = secrets.token_urlsafe(24)
+    with pool.connection() as connection:
+        devices.require_device(connection, device_id)
+        has = device_id in devices.valid_hashes(connection)
+        if has and not again:
+            raise InvalidInputError(f"Device {device_id!r} is commissioned already; `collateral devices rotate` renews it.")
+        if again and not has:
+            raise InvalidInputError(
+                f"Device {device_id!r} has no valid credential; `collateral devices commission` gives one."
+            )
+        devices.set_credential(connection, device_id, hash_password(password), by)
+        if passport is not None:
+            devices.add_passport(connection, device_id, passport, by)
+        audit.record(connection, by, "device.rotate" if again else "device.commission", device_id, {})
+    return password
+
+
+def revoke(pool: Pool, device_id: str, by: str) -> None:
+    """Takes a device's credential away. Raises `InvalidInputError` when it has none."""
+    with pool.connection() as connection:
+        devices.require_device(connection, device_id)
+        if not devices.revoke_credential(connection, device_id, by):
+            raise InvalidInputError(f"Device {device_id!r} has no valid credential to revoke.")
+        audit.record(connection, by, "device.revoke", device_id, {})
+
+
+def export_accounts(pool: Pool, path: Path) -> int:
+    """Writes `id:hash` lines for a broker of one's own (Mosquitto's password file format). Returns how many."""
+    with pool.connection() as connection:
+        hashes = devices.valid_hashes(connection)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{name}:{value}\n" for name, value in hashes.items()))
+    return len(hashes)

@@ -1,0 +1,205 @@
+"""Commands of devices and of the door: `devices add|commission|rotate|revoke|list|export`, `security watch|list`."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import time
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from collateral.command import Command, Outcome
+from collateral.db import devices
+from collateral.db.devices import Passport
+from collateral.db.pool import Pool, Role
+from collateral.domain import Device
+from collateral.errors import UsageError
+from collateral.quantities import READING_QUANTITIES
+from collateral.services import local
+from collateral.settings import Settings
+from iot.devices import BrokerAccounts, export_accounts, issue, register, revoke
+from iot.security import Watch
+
+OWNERS = ("borrower", "bank", "third_party")
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device", help="device id, which is also its account at the broker")
+    parser.add_argument("--by", default=getpass.getuser(), help="who does it, for the audit trail")
+
+
+def _passport(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--calibrated", type=date.fromisoformat, metavar="DATE", help="last calibration")
+    parser.add_argument("--calibration-expires", type=date.fromisoformat, metavar="DATE", help="until when it holds")
+    parser.add_argument("--ct-ratio", type=float, metavar="R", help="current-transformer ratio, primary over secondary")
+    parser.add_argument("--scale", type=float, metavar="F", help="factor from the device's numbers to the unit")
+    parser.add_argument("--firmware", default="", help="version")
+    parser.add_argument("--place", default="", help="where it is mounted")
+
+
+def _configure_add(parser: argparse.ArgumentParser) -> None:
+    _device(parser)
+    parser.add_argument("--site", required=True, metavar="ID")
+    parser.add_argument("--owner", required=True, choices=OWNERS, help="who owns it: how far it is trusted")
+    parser.add_argument("--quantities", required=True, metavar="A,B", help="what it reports")
+    parser.add_argument("--interval", type=float, default=900.0, metavar="S", help="expected seconds between messages")
+    parser.add_argument("--asset", default="", metavar="ID", help="asset it measures")
+    parser.add_argument("--model", default="")
+    parser.add_argument("--gateway", default="", metavar="ID")
+
+
+def _configure_commission(parser: argparse.ArgumentParser) -> None:
+    _device(parser)
+    _passport(parser)
+
+
+def _configure_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--site", default="", metavar="ID", help="only devices of this site")
+
+
+def _configure_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="password file to write, mode 0600")
+
+
+def _configure_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--every", type=float, default=10.0, metavar="S", help="seconds between looks")
+    parser.add_argument("--looks", type=int, default=0, metavar="N", help="end after N looks; 0 never")
+
+
+def _configure_events(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hours", type=float, default=24.0, help="how far back")
+
+
+def _add(args: argparse.Namespace, settings: Settings) -> Outcome:
+    quantities = tuple(name.strip() for name in args.quantities.split(",") if name.strip())
+    unknown = [name for name in quantities if name not in READING_QUANTITIES]
+    if unknown or not quantities:
+        raise UsageError(
+            f"--quantities {args.quantities!r}: {unknown or 'nothing'} is none of {', '.join(READING_QUANTITIES)}."
+        )
+    if not args.interval > 0:
+        raise UsageError(f"--interval {args.interval} is not a number of seconds above 0.")
+    device = Device(args.device, args.site, args.asset, args.model, args.owner, quantities, args.interval, args.gateway)
+    with Pool(settings.require_database(), Role.APP, size=1) as pool:
+        register(pool, device, args.by)
+    return Outcome({"device": args.device, "site": args.site, "registered": True})
+
+
+def _commission(args: argparse.Namespace, settings: Settings) -> Outcome:
+    for name in ("ct_ratio", "scale"):
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name.replace('_', '-')} {value} is not a number above 0.")
+    passport = Passport(args.calibrated, args.calibration_expires, args.ct_ratio, args.scale, args.firmware, args.place)
+    return _issue(args, settings, passport, again=False)
+
+
+def _rotate(args: argparse.Namespace, settings: Settings) -> Outcome:
+    return _issue(args, settings, None, again=True)
+
+
+def _issue(args: argparse.Namespace, settings: Settings, passport: Passport | None, again: bool) -> Outcome:
+    with Pool(settings.require_database(), Role.APP, size=1) as pool:
+        password = issue(pool, args.device, args.by, passport, again)
+        told = _tell(pool, settings)
+    note = "shown once and kept nowhere"
+    return Outcome({"device": args.device, "username": args.device, "password": password, "note": note, "broker_told": told})
+
+
+def _revoke(args: argparse.Namespace, settings: Settings) -> Outcome:
+    with Pool(settings.require_database(), Role.APP, size=1) as pool:
+        revoke(pool, args.device, args.by)
+        told = _tell(pool, settings)
+    return Outcome({"device": args.device, "revoked": True, "broker_told": told})
+
+
+def _tell(pool: Pool, settings: Settings) -> bool:
+    """Tells the private broker where there is one; a broker of the bank's own takes the exported file."""
+    if local.read_state(settings.runtime.resolve()).servers.get("broker") is None:
+        return False
+    BrokerAccounts(settings.runtime).sync(pool)
+    return True
+
+
+def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
+    with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
+        rows = devices.device_list(connection, args.site)
+    return Outcome({"devices": rows, "count": len(rows)})
+
+
+def _export(args: argparse.Namespace, settings: Settings) -> Outcome:
+    with Pool(settings.require_database(), Role.APP, size=1) as pool:
+        return Outcome({"file": str(args.file), "devices": export_accounts(pool, args.file)})
+
+
+def _watch(args: argparse.Namespace, settings: Settings) -> Outcome:
+    runtime = settings.runtime.resolve()
+    state = local.read_state(runtime)
+    if state.servers.get("broker") is None:
+        raise UsageError(f"No private broker is known under {runtime}; this command reads its log.")
+    log = Path(state.home or runtime) / "mosquitto" / "broker.log"
+    recorded = looks = 0
+    with Pool(settings.require_database(), Role.APP, size=1) as pool:
+        watch, accounts = Watch(pool, log), BrokerAccounts(runtime)
+        while True:
+            events, changed = watch.look(datetime.now(UTC))
+            recorded, looks = recorded + len(events), looks + 1
+            if changed:
+                accounts.sync(pool)
+            if looks == args.looks:
+                return Outcome({"looks": looks, "events": recorded})
+            time.sleep(args.every)
+
+
+def _events(args: argparse.Namespace, settings: Settings) -> Outcome:
+    since = datetime.now(UTC) - timedelta(hours=args.hours)
+    with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
+        rows = devices.security_events(connection, since)
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[str(row["kind"])] = counts.get(str(row["kind"]), 0) + 1
+    return Outcome({"events": rows, "counts": counts})
+
+
+COMMANDS: Mapping[str, Command] = {
+    "devices add": Command(
+        "Registers a device in the portfolio.",
+        "collateral devices add S1-meter-2 --site S1 --owner third_party --quantities active_power_kw,energy_total_kwh",
+        _add,
+        _configure_add,
+    ),
+    "devices commission": Command(
+        "Gives a device its password, shown once, and notes its passport.",
+        "collateral devices commission S1-meter-2 --ct-ratio 40 --calibrated 2026-05-01 --calibration-expires 2028-05-01",
+        _commission,
+        _configure_commission,
+    ),
+    "devices rotate": Command(
+        "Renews a device's password; the old one ends at once.", "collateral devices rotate S1-meter-2", _rotate, _device
+    ),
+    "devices revoke": Command(
+        "Takes a device's password away and disconnects it.", "collateral devices revoke S1-meter-2", _revoke, _device
+    ),
+    "devices list": Command(
+        "Devices with owner, passport, credential and when they were last heard.",
+        "collateral devices list --site S1 --json",
+        _list,
+        _configure_list,
+    ),
+    "devices export": Command(
+        "Writes the password file for a broker of your own.",
+        "collateral devices export ./passwords",
+        _export,
+        _configure_export,
+    ),
+    "security watch": Command(
+        "Records what the broker refuses and bars devices that flood, until SIGTERM.",
+        "collateral security watch --every 10",
+        _watch,
+        _configure_watch,
+    ),
+    "security list": Command(
+        "What was refused, newest first.", "collateral security list --hours 24 --json", _events, _configure_events
+    ),
+}

@@ -1,0 +1,119 @@
+"""What the broker refused, and devices that send far more than they should, as security events.
+
+Mosquitto tells of refused sign-ins, certificates and oversized packets in its log. Publications that the access list denies
+it tells of only at debug level (`services up --audit`): they are always refused, but recorded only while that is on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from collateral.db import devices
+from collateral.db.devices import SecurityEvent
+from collateral.db.pool import Pool
+
+_LINE = re.compile(r"^(?P<at>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d): (?P<text>.*)$")
+_GONE = r"^Client (?P<client>.+?) (?:\[(?P<address>[^\]]*)\] )?disconnected"
+_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("foreign_topic", re.compile(r"^Denied PUBLISH from (?P<client>\S+) \(.*?'(?P<topic>.*?)'")),
+    ("not_authorised", re.compile(_GONE + r"[,:] not authorised")),
+    ("too_large", re.compile(_GONE + r".*(?:oversize|too large)", re.IGNORECASE)),
+    ("certificate", re.compile(r"^OpenSSL Error\[\d+\]: (?P<reason>.*(?:certificate|unknown ca|alert).*)$", re.IGNORECASE)),
+    ("protocol", re.compile(_GONE + r".*(?:protocol error|malformed)", re.IGNORECASE)),
+)
+FLOOD_FACTOR = 50.0
+"""A device may send this many times more than its interval says ..."""
+FLOOD_LEAST_PER_S = 50.0
+"""... and at least this many messages a second, before it is a flood."""
+BLOCK = timedelta(minutes=10)
+
+
+def read_events(lines: Iterable[str]) -> Iterator[SecurityEvent]:
+    """Events among the lines of the broker's log; times are the broker's, taken as UTC of this machine's clock."""
+    for line in lines:
+        match = _LINE.match(line.rstrip("\n"))
+        if match is None:
+            continue
+        for kind, pattern in _KINDS:
+            found = pattern.match(match["text"])
+            if found is None:
+                continue
+            parts = {name: value for name, value in found.groupdict().items() if value}
+            client = parts.pop("client", "")
+            at = datetime.fromisoformat(match["at"]).astimezone(UTC)
+            yield SecurityEvent(at, kind, client[:200], detail={name: value[:300] for name, value in parts.items()})
+            break
+
+
+@dataclass
+class LogReader:
+    """Reads what was added to a log since the last look; starts over when the file was replaced."""
+
+    path: Path
+    position: int = 0
+    inode: int = 0
+
+    def fresh(self) -> list[str]:
+        """Whole new lines."""
+        try:
+            about = self.path.stat()
+        except FileNotFoundError:
+            return []
+        if about.st_ino != self.inode or about.st_size < self.position:
+            self.inode, self.position = about.st_ino, 0
+        with self.path.open("rb") as file:
+            file.seek(self.position)
+            data = file.read(16 * 1024 * 1024)
+        end = data.rfind(b"\n") + 1
+        self.position += end
+        return data[:end].decode("utf-8", "replace").splitlines()
+
+
+@dataclass
+class FloodWatch:
+    """Finds devices that send far more than their interval says."""
+
+    intervals_s: Mapping[str, float]
+    before: Mapping[str, int] | None = None
+    at: datetime | None = None
+
+    def look(self, counts: Mapping[str, int], now: datetime) -> list[SecurityEvent]:
+        """Compares with the last look; the first look only remembers."""
+        before, since = self.before, self.at
+        self.before, self.at = dict(counts), now
+        if before is None or since is None or now <= since:
+            return []
+        seconds = (now - since).total_seconds()
+        events = []
+        for device, total in counts.items():
+            rate = (total - before.get(device, 0)) / seconds
+            allowed = max(FLOOD_LEAST_PER_S, FLOOD_FACTOR / self.intervals_s.get(device, 1.0))
+            if rate > allowed:
+                detail = {"messages_per_s": round(rate, 1), "allowed_per_s": round(allowed, 1)}
+                events.append(SecurityEvent(now, "flood", device, device, detail))
+        return events
+
+
+class Watch:
+    """Looks at the broker's log and at message counts, records events and bars devices that flood for a while."""
+
+    def __init__(self, pool: Pool, log: Path) -> None:
+        self._pool = pool
+        self._log = LogReader(log)
+        with pool.connection() as connection:
+            rows = devices.device_intervals(connection)
+        self._floods = FloodWatch(rows)
+
+    def look(self, now: datetime) -> tuple[list[SecurityEvent], bool]:
+        """New events, recorded; and whether the broker's accounts changed (a device was barred, or its time is over)."""
+        events = list(read_events(self._log.fresh()))
+        with self._pool.connection() as connection:
+            floods = self._floods.look(devices.message_counts(connection), now)
+            barred = [devices.block_until(connection, event.device_id, now + BLOCK) for event in floods]
+            freed = devices.blocks_ended(connection, now)
+            devices.write_security_events(connection, [*events, *floods])
+        return [*events, *floods], any(barred) or freed > 0
