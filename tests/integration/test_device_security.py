@@ -211,7 +211,11 @@ def test_certificates_of_the_banks_authority(pool: Pool, broker: Broker, tmp_pat
         with socket.create_connection(("127.0.0.1", broker.tls.port)) as plain:
             plain.sendall(b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02ab")
             plain.settimeout(5)
-            assert plain.recv(16)[:1] != b"\x20", "no answer without TLS"
+            try:
+                answer = plain.recv(16)
+            except ConnectionResetError:
+                answer = b""
+            assert answer[:1] != b"\x20", "no welcome without TLS"
 
 
 def test_credentials_are_given_once_and_named_clearly(pool: Pool) -> None:
