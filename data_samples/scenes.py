@@ -23,7 +23,8 @@ from data_samples.clock import stream
 from data_samples.inventory import SitePlan
 from data_samples.operations import OVERPASS_HOUR, SiteTruth
 from data_samples.render import render_scene
-from data_samples.scene_model import ArrayState, MapShift, SceneState
+from data_samples.render_works import plan_construction, plan_roof_work
+from data_samples.scene_model import ArrayState, MapShift, SceneState, WorkShape
 from data_samples.storylines import local_moment
 from data_samples.weather import Weather, make_weather
 from data_samples.world import World, WorldConfig, plan_world
@@ -40,6 +41,8 @@ FINE_GSD_DAYS = (125, 26)
 """Ages taken at 0.15 m instead of 0.3 m, the second at every fourth site only."""
 AVAILABLE_AFTER = timedelta(hours=6)
 SOURCES = {0.3: "satellite", 0.15: "aerial"}
+_WORKS = 0.35
+"""Share of sites with roof work, and with construction, in the last months."""
 WORKERS = 2
 
 
@@ -140,6 +143,20 @@ def _is_fine(plan: SitePlan, age: int) -> bool:
     return age == FINE_GSD_DAYS[0] or (age == FINE_GSD_DAYS[1] and int(plan.site_id[1:]) % 4 == 1)
 
 
+def _works(world: World, plan: SitePlan, age: int) -> tuple[WorkShape, ...]:
+    """Building work that has begun by that date: at some sites without a storyline, none at solar plants."""
+    if plan.cast.storyline is not None or plan.layout.kind == "solar":
+        return ()
+    rng = stream(world.config.seed, "works", plan.site_id)
+    shown = []
+    for planner in (plan_roof_work, plan_construction):
+        begins, wanted = float(rng.uniform(10, 250)), rng.random() < _WORKS
+        work = planner(plan.layout, rng)
+        if work is not None and wanted and age <= begins:
+            shown.append(work)
+    return tuple(shown)
+
+
 def _state(
     world: World, plan: SitePlan, truth: SiteTruth, day: int, age: int, clouded: bool, rng: np.random.Generator
 ) -> SceneState:
@@ -159,6 +176,7 @@ def _state(
         occupied=occupied_bays(plan, things, truth, day, world.config.seed),
         stock_cover={yard.yard_id: float(truth.stock_cover[day]) for yard in plan.layout.stock_yards},
         arrays={shape.array_id: ArrayState(soiled_fraction=soiled) for shape in plan.layout.arrays},
+        works=_works(world, plan, age),
         haze=0.4 if rng.random() < 0.08 else float(rng.uniform(0.03, 0.2)),
         cloud_cover=float(rng.uniform(0.55, 0.85)) if clouded else 0.0,
         shift=MapShift(round(reach * math.cos(direction), 2), round(reach * math.sin(direction), 2)),

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from torch import Tensor
 
 from collateral.errors import InvalidInputError, UsageError
-from detection import module_recipe, panel_recipe, slot_recipe, vehicle_recipe
+from detection import module_recipe, panel_recipe, slot_recipe, stock_recipe, vehicle_recipe
 from detection.dataset import LabelledImage, MaskedImage
 from detection.finish import CALIBRATION_KEYS, Provenance, finish_panels, finish_slots, finish_vehicles
 from detection.module_finish import finish_modules
@@ -286,6 +286,15 @@ def _modules(name: str, schedule: Schedule, job: Job) -> Card:
     return finish_modules(state, origin, job.out or default_path(name), task.offset, held_out)
 
 
+def _stock(name: str, schedule: Schedule, job: Job) -> Card:
+    if job.rendered is None:
+        raise InvalidInputError("Write DIR/stock by `python -m data_samples.stock_folder`, then name DIR with --rendered.")
+    task, held_out = stock_recipe.prepare(job.data, job.rendered / "stock")
+    state = _taught(job, name, task, schedule, _checkpoint(name, schedule, job), _start(job, "stock"))
+    origin = stock_recipe.provenance(name, schedule, task)
+    return stock_recipe.finish_stock(state, origin, job.out or default_path(name), held_out)
+
+
 _ROADS = ("vehicles", "land_use")
 _ROOFS = ("solar_chips", "roofs", "land_use", "vehicles")
 PANELS_SCHEDULE = Schedule(steps=900, batch=16, rate=1.5e-3, backbone_rate=0.4, decay=1e-3)
@@ -311,5 +320,8 @@ RECIPES: Mapping[str, Recipe] = {
     "modules": Recipe(
         "what is wrong with a PV module, from infrared crops",
         Schedule(steps=2000, batch=128, rate=3e-3, warmup=150, decay=0.02), _modules, ("pv_modules",),
+    ),
+    "stock": Recipe(
+        "goods and roofs, for stock cover and change", Schedule(steps=800, batch=14, warmup=40), _stock, ("roofs",),
     ),
 }  # fmt: skip

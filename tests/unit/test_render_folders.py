@@ -19,8 +19,11 @@ from data_samples.layout import make_layout
 from data_samples.render import render_scene
 from data_samples.render_masks import write_masks_folder
 from data_samples.scene_model import SceneState
+from data_samples.series import write_series
 from detection.dataset import read_boxes_folder, read_masks_folder, read_slots_folder
 from detection.evaluate_scenes import SceneDetectors, evaluate_scenes, read_truth, slot_changes
+from detection.infer import VehicleDetector
+from detection.stock import StockSegmenter
 
 
 def test_boxes_folder_can_be_read_and_is_seeded(tmp_path: Path) -> None:
@@ -65,7 +68,7 @@ def _scene(folder: Path, name: str, cars: int) -> None:
 
 def test_scenes_are_measured_against_their_truth(tmp_path: Path) -> None:
     _scene(tmp_path, "one.tif", 18)
-    tools = replace(SceneDetectors.shipped(), vehicles_real=None, panels=None)
+    tools = replace(SceneDetectors.shipped(), vehicles_real=None, panels=None, stock=None)
     figures = evaluate_scenes(tmp_path, tools)
     assert {"count_error", "heavy_f1", "length_error_m", "panel_area_error", "slot_accuracy"} <= set(figures)
     assert {"stock_cover_error", "change"} <= set(figures)
@@ -112,3 +115,14 @@ def test_masks_lie_on_the_panels(tmp_path: Path) -> None:
             excess_blue = item.image[..., 2].astype(float) - item.image[..., 0]
             near = cv2.dilate(item.mask.astype(np.uint8), np.ones((13, 13))) > 0
             assert excess_blue[item.mask].mean() > excess_blue[near & ~item.mask].mean() + 8
+
+
+def test_series_of_new_sites_are_measured_in_time(tmp_path: Path) -> None:
+    report = write_series(tmp_path, 5, sites=1, dates=3)
+    assert (report.scenes, len(list(tmp_path.glob("*.tif")))) == (3, 3)
+    vehicles, stock = VehicleDetector.load(cache=tmp_path / "m"), StockSegmenter.load(cache=tmp_path / "m")
+    figures = evaluate_scenes(tmp_path, SceneDetectors(vehicles, None, None, None, stock))
+    error, kinds = figures["stock_cover_error"], figures["change"]
+    assert isinstance(error, float) and 0 <= error < 10
+    assert isinstance(kinds, dict) and {"stock", "vehicles", "roof", "construction"} <= set(kinds)
+    assert figures["change_pairs"] == 2 and figures["scenes_refused"] == {}
