@@ -162,7 +162,7 @@ def _rounds(bench: Bench, sizes: Sizes, started: float) -> tuple[list[dict[str, 
         forward, scan, torch, mobilenet = (
             stack.enter_context(bench.worker(kind)) for kind in ("forward", "scan", "torch", "mobilenet")
         )
-        sahi = stack.enter_context(bench.worker("sahi", bench.part, sahi_python()))
+        sahi = stack.enter_context(bench.worker("sahi", bench.part, sahi_python(bench.cache.parent / "venv-sahi")))
         for worker in (forward, torch, mobilenet):
             worker.go()  # warm
         sliced: dict[str, Any] = {}

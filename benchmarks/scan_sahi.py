@@ -1,6 +1,6 @@
 """SAHI's sliced prediction (Akyon et al. 2022, doi:10.1109/ICIP46576.2022.9897990) with our torch network behind it.
 
-It lives in an environment of its own under benchmarks/, which sees the project's packages, so that torch is there once.
+It lives in a throw-away environment in the runtime folder, which sees the project's packages, so that torch is there once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from detection.models.vehicles import VehicleMaps
 from detection.runtime import Runtime
 from detection.weightfile import Card, default_path, read_card
 
-FOLDER = Path(__file__).parent / ".venv-sahi"
 VERSION = "0.12.8"
 _PACKAGES = (f"sahi=={VERSION}", "click", "fire", "termcolor", "pyyaml", "pillow", "matplotlib")
 """Without their dependencies: numpy, OpenCV, shapely and torch are the project's."""
@@ -33,20 +32,19 @@ OVERLAP = 0.2
 """SAHI's default: share of a slice."""
 
 
-def sahi_python() -> Path:
-    """The interpreter of the environment, which is made when it is missing. Raises `ServiceError` when pip fails."""
-    python = FOLDER / "bin" / "python"
-    done = FOLDER / f"sahi-{VERSION}"
+def sahi_python(folder: Path) -> Path:
+    """The interpreter of the environment in `folder`, made when it is missing. Raises `ServiceError` when pip fails."""
+    python = folder / "bin" / "python"
+    done = folder / f"sahi-{VERSION}"
     if not done.is_file():
-        venv.create(FOLDER, with_pip=True, clear=True)
-        (FOLDER / ".gitignore").write_text("*\n")
-        site = FOLDER / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+        venv.create(folder, with_pip=True, clear=True)
+        site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
         root = Path(__file__).resolve().parents[1]
         (site / "project.pth").write_text(f"{root}\n{sysconfig.get_paths()['purelib']}\n")
         command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", *_PACKAGES]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
-            raise ServiceError(f"SAHI cannot be installed into {FOLDER}: {result.stderr.strip()[-300:]}")
+            raise ServiceError(f"SAHI cannot be installed into {folder}: {result.stderr.strip()[-300:]}")
         done.touch()
     return python
 
