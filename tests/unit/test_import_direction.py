@@ -53,7 +53,9 @@ def module_name(file: Path) -> str:
 
 
 def source_files(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+    """Of the project itself: the throw-away environment of a benchmark lies in a hidden folder."""
+    files = (ROOT / package).rglob("*.py")
+    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(ROOT).parts))
 
 
 def imported(node: ast.AST, file: Path) -> Iterator[str]:
