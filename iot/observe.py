@@ -1,4 +1,4 @@
-"""Roll-ups and daily observations of everything that changed. Only this module of the three works on the database.
+"""Roll-ups, quality of readings and daily observations of everything that changed.
 
 Per site and completed local day the first revision uses what came until two hours after the day's end, whenever it is run;
 what came later makes a second one, known since the latest arrival it used. Silence is observed too (reporting_ratio 0), and
@@ -28,6 +28,7 @@ from collateral.db.telemetry import to_us
 from collateral.domain import Asset, Device, Site
 from collateral.errors import ServiceError
 from collateral.progress import progress
+from iot import judging
 from iot.checks import LOOKBACK_DAYS
 from iot.days import DAY_US, HOUR_US, DayGrid, grid_over
 from iot.liveness import Awaited
@@ -55,6 +56,8 @@ class ObserveSummary:
     written: int = 0
     """New observation revisions."""
     unchanged: int = 0
+    judged: int = 0
+    """Blocks of readings whose quality changed."""
     seconds: float = 0.0
     failed: Mapping[str, str] = field(default_factory=dict)
     """Site -> why nothing could be done there; its dirty ranges are kept for the next run."""
@@ -66,6 +69,7 @@ class ObserveSummary:
             self.days + other.days,
             self.written + other.written,
             self.unchanged + other.unchanged,
+            self.judged + other.judged,
             self.seconds + other.seconds,
             {**self.failed, **other.failed},
         )
@@ -173,8 +177,9 @@ def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: d
     if not firsts:
         return ObserveSummary(rollups=rows)
     grid, chosen = _days_to_observe(connection, work, zone, min(firsts.values()), now_us, since)
+    judged = _judge(connection, work, series, since, bool(chosen.any()), now_us)
     if not chosen.any():
-        return ObserveSummary(sites=1 if rows else 0, rollups=rows)
+        return ObserveSummary(sites=1 if rows else 0, rollups=rows, judged=judged)
     wanted = int(np.flatnonzero(chosen)[0])
     begin = max(0, wanted - LOOKBACK_DAYS - 1)
     grid = DayGrid(zone, grid.day(begin), grid.edges_us[begin:])
@@ -190,7 +195,29 @@ def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: d
         now_view = View(grid, signals, None, signals)
         said += observations(now_view, context, statements(now_view, context), late, None)
     summary = write_observations(connection, said, reason="telemetry")
-    return ObserveSummary(1, rows, int(chosen.sum()), summary.written, summary.unchanged)
+    return ObserveSummary(1, rows, int(chosen.sum()), summary.written, summary.unchanged, judged)
+
+
+def _judge(
+    connection: Connection, work: _SiteWork, series: Sequence[Series], since: date | None, observed: bool, now_us: int
+) -> int:
+    """Marks what changed as due and judges what is due: with the site's days, so once a day, and after old readings came."""
+    intervals = {device.device_id: interval_us(device) for device in work.devices}
+    changed = list(work.ranges)
+    if since is not None:
+        begin = to_us(datetime(since.year, since.month, since.day, tzinfo=ZoneInfo(work.site.time_zone)))
+        changed += [
+            DirtyRange(0, row.series_id, row.device_id, row.quantity, work.site.site_id, begin, now_us) for row in series
+        ]
+    judging.mark_touched(connection, changed, intervals)
+    if observed or any(row.to_us <= now_us - DAY_US for row in changed):
+        return judging.judge_due(connection, series, intervals)
+    return 0
+
+
+def interval_us(device: Device) -> int:
+    """Expected time between readings."""
+    return max(1, round(device.interval_s * 1e6))
 
 
 def _days_to_observe(
@@ -230,7 +257,7 @@ def _touched_days(connection: Connection, work: _SiteWork, grid: DayGrid) -> NDA
 def _load(
     connection: Connection, work: _SiteWork, series: Sequence[Series], begin_us: int
 ) -> dict[tuple[str, str], Signal]:
-    steps = {device.device_id: max(1, round(device.interval_s * 1e6)) for device in work.devices}
+    steps = {device.device_id: interval_us(device) for device in work.devices}
     readings = rollups.read_readings(connection, [row.series_id for row in series], begin_us, begin_us + 200 * 365 * DAY_US)
     bounds = np.searchsorted(readings.series_id, [row.series_id for row in series], side="left")
     ends = np.searchsorted(readings.series_id, [row.series_id for row in series], side="right")
@@ -250,7 +277,7 @@ def _awaited(work: _SiteWork, zone: ZoneInfo, heard_us: int, registered_us: Mapp
     for device in work.devices:
         registered = registered_us[device.device_id]
         whole_days = int(grid_over(zone, registered - 1, registered).edges_us[-1])
-        awaited[device.device_id] = Awaited(max(1, round(device.interval_s * 1e6)), max(heard_us, whole_days))
+        awaited[device.device_id] = Awaited(interval_us(device), max(heard_us, whole_days))
     return awaited
 
 

@@ -1,0 +1,131 @@
+"""Keeps the quality of readings beside them: judges the blocks of a series that new readings touch.
+
+A block's quality is a function of the readings in it, in the `BEFORE` blocks before it and the `AFTER` blocks after it, and
+of nothing else: not of when it was judged or in which order readings came. So a site's day costs a few weeks, never years,
+and the table always equals a recomputation from raw readings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from collateral.db import qualities, rollups
+from collateral.db.qualities import Block, QualitySpan
+from collateral.db.rollups import DirtyRange, Series
+from collateral.quantities import READING_QUANTITIES
+from iot.days import DAY_US, HOUR_US
+from iot.quality import VERSION, Limits, clock_offset_us, judge
+from iot.signals import Signal
+
+BEFORE, AFTER = 3, 1
+"""Blocks a judgement looks back and ahead."""
+_BLOCKS = ((300_000_000, 7 * DAY_US), (30_000_000, DAY_US), (0, 6 * HOUR_US))
+"""Length of a block by the shortest interval for which it holds: some two thousand readings."""
+_AT_ONCE = 60
+"""Blocks whose readings are in memory together."""
+
+
+def block_us(interval_us: int) -> int:
+    """Length of a block of a series with this expected time between readings."""
+    return next(length for least, length in _BLOCKS if interval_us >= least)
+
+
+def touched(series_id: int, from_us: int, to_us: int, last_us: int, interval_us: int) -> list[Block]:
+    """Blocks whose judgement may change with readings in [from, to); none that begins after the series' last reading."""
+    length = block_us(interval_us)
+    first = from_us // length - AFTER
+    last = min((to_us - 1) // length + BEFORE, last_us // length)
+    return [Block(series_id, number * length, (number + 1) * length) for number in range(first, last + 1)]
+
+
+def mark_touched(connection: Connection, ranges: Sequence[DirtyRange], interval_us: Mapping[str, int]) -> None:
+    """Marks what is to be judged after these ranges changed. `interval_us`: by device, of all devices in `ranges`."""
+    lasts = rollups.last_before(connection, sorted({row.series_id for row in ranges}), _NEVER_US)
+    blocks = {
+        block
+        for row in ranges
+        if row.series_id in lasts
+        for block in touched(row.series_id, row.from_us, row.to_us, lasts[row.series_id][0], interval_us[row.device_id])
+    }
+    qualities.mark_due(connection, sorted(blocks))
+
+
+_NEVER_US = 2**52
+"""After the last reading of all."""
+
+
+def judge_due(connection: Connection, series: Sequence[Series], interval_us: Mapping[str, int]) -> int:
+    """Judges what waits of these series; returns how many blocks changed."""
+    now, by_id, changed = datetime.now(UTC), {row.series_id: row for row in series}, 0
+    for series_id, waiting in groupby(qualities.due_blocks(connection, list(by_id)), key=lambda block: block.series_id):
+        row = by_id[series_id]
+        for blocks in _together(waiting):
+            length = blocks[0].to_us - blocks[0].from_us
+            begin, end = blocks[0].from_us - BEFORE * length, blocks[-1].to_us + AFTER * length
+            readings = rollups.read_readings(connection, [series_id], begin, end)
+            whole = Signal(
+                row.device_id, row.quantity, interval_us[row.device_id],
+                readings.time_us, readings.value, readings.received_us,
+            )  # fmt: skip
+            for block in blocks:
+                spans, count = judged_block(whole, block)
+                changed += qualities.write_judged(connection, block, spans, count, VERSION, now)
+    return changed
+
+
+def _together(blocks: Iterable[Block]) -> list[list[Block]]:
+    """Neighbours of one length, so that their readings are read once; not too many."""
+    out: list[list[Block]] = []
+    for block in blocks:
+        last = out[-1] if out else []
+        length = block.to_us - block.from_us
+        near = bool(last) and length == last[-1].to_us - last[-1].from_us
+        if near and block.from_us - last[-1].to_us <= (BEFORE + AFTER) * length and len(last) < _AT_ONCE:
+            last.append(block)
+        else:
+            out.append([block])
+    return out
+
+
+def judged_block(whole: Signal, block: Block) -> tuple[list[QualitySpan], int]:
+    """What is doubted in a block, and how many readings it has. `whole`: readings from `BEFORE` to `AFTER` it at least."""
+    length = block.to_us - block.from_us
+    begin, end = np.searchsorted(whole.time_us, [block.from_us - BEFORE * length, block.to_us + AFTER * length])
+    first, last = np.searchsorted(whole.time_us[begin:end], [block.from_us, block.to_us])
+    if first == last:
+        return [], 0
+    signal = Signal(
+        whole.device_id, whole.quantity, whole.interval_us,
+        whole.time_us[begin:end], whole.value[begin:end], whole.received_us[begin:end],
+    )  # fmt: skip
+    flags, ahead = judge(signal, limits_of(whole.quantity)), clock_offset_us(signal)
+    part = slice(first, last)
+    return _spans(block.series_id, signal.time_us[part], flags[part], ahead[part]), int(last - first)
+
+
+def limits_of(quantity: str) -> Limits:
+    """What a quantity allows."""
+    known = READING_QUANTITIES[quantity]
+    return Limits(known.low, known.high, known.adds)
+
+
+def _spans(
+    series_id: int, time_us: NDArray[np.int64], flags: NDArray[np.int64], ahead_us: NDArray[np.float64]
+) -> list[QualitySpan]:
+    starts = np.flatnonzero(np.concatenate([[True], flags[1:] != flags[:-1]]))
+    ends = np.append(starts[1:], len(flags))
+    out: list[QualitySpan] = []
+    for first, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        if flags[first] == 0:
+            continue
+        known = ahead_us[first:end][~np.isnan(ahead_us[first:end])]
+        ahead = round(float(np.median(known)) / 1e6, 1) if len(known) else None
+        times = int(time_us[first]), int(time_us[end - 1])
+        out.append(QualitySpan(series_id, *times, end - first, int(flags[first]), ahead, VERSION))
+    return out
