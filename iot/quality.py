@@ -181,6 +181,15 @@ def another_unit(value: Floats, usual: Usual, factor: float = 100.0) -> Mask:
     return out
 
 
+def too_large(signal: Signal, flags: Flags) -> Mask:
+    """Readings in another unit that makes them larger; smaller ones may as well be a machine that is nearly at rest."""
+    unit = (flags & int(Flag.UNIT)) > 0
+    if not unit.any():
+        return unit
+    sane = np.where(unit | ((flags & int(Flag.RANGE)) > 0), np.nan, signal.value)
+    return np.asarray(unit & (np.abs(signal.value) > np.nanmax(np.abs(sane), initial=0.0)))
+
+
 def still_stretches(value: Floats, usual: Usual) -> tuple[Mask, Mask]:
     """Stretches of one value, three times as long as nearly all others; and of zeros at hours when it works, if rare."""
     first, last, size = _runs(value)

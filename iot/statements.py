@@ -14,6 +14,7 @@ from collateral.db.telemetry import from_us
 from collateral.domain import Asset, AssetKind, Observation, Quality, Site, SiteKind, Source, SubjectKind
 from iot import amounts, checks
 from iot.amounts import DayValues
+from iot.believed import believed
 from iot.liveness import Awaited, DeviceDays, device_days, unheard_days
 from iot.signals import Signal, View
 from iot.tracks import route_deviation
@@ -66,6 +67,7 @@ def statements(view: View, context: SiteContext) -> list[Statement]:
     """Everything that can be said of the site's days."""
     trust = _Trust(view, context)
     said = list(trust.statements())
+    view = believed(view)
     kind = context.site.kind
     said += _energy(view, context, trust, solar=kind is SiteKind.SOLAR)
     said += _machines(view, context, trust)

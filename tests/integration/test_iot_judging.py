@@ -29,7 +29,7 @@ def readings(quantity: str, seed: int) -> list[Reading]:
     """Power with faults of many kinds, some of it out of order or by a wrong clock; and a counter replaced once."""
     rng = np.random.default_rng(seed)
     time = START + np.arange(1, DAYS * 48 + 1, dtype=np.int64) * STEP
-    value: np.ndarray[Any, np.dtype[np.float64]] = np.round(100 + 20 * rng.random(len(time)), 2)
+    value = (100 + 20 * rng.random(len(time))).round(2)
     received = time + 2_000_000
     if quantity == "active_power_kw":
         value[300:340] = value[300]
@@ -39,7 +39,7 @@ def readings(quantity: str, seed: int) -> list[Reading]:
         received[1200:1210] += 6 * 3_600_000_000
         time[1600:1680] += 20 * 60_000_000
     else:
-        value = np.round(np.cumsum(value), 1)
+        value = np.cumsum(value).round(1)
         value[800:] -= value[800] - 3.0
     return [("m", quantity, int(t), float(v), int(r)) for t, v, r in zip(time, value, received, strict=True)]
 
