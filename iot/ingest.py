@@ -33,6 +33,8 @@ from iot.metrics import IngestStats, served
 from iot.mqtt import leave, make_client_of
 from iot.payload import encode_resend
 from iot.settle import Missing
+from iot.sparkplug import encode_rebirth
+from iot.sparkplug_nodes import Rebirth
 from iot.topics import Channel, build_topic, subscriptions
 from iot.writer import Answer, WriterPlan, run_writer
 
@@ -53,6 +55,8 @@ class IngestPlan:
     client_id: str = "collateral-ingest"
     share: str = ""
     """Shared-subscription group; empty: this service reads everything."""
+    sparkplug: bool = True
+    """Read Sparkplug topics too. Members of a group each read all of them; what two have stored is a duplicate."""
     batch_messages: int = 5_000
     """Most messages in a batch; fewer while batches take longer than `batch_s`."""
     batch_bytes: int = 2 * 1024 * 1024
@@ -222,7 +226,8 @@ class Ingest:
         self._backoff.reset()
         self.stats.connects += 1
         _LOG.info("connected; session %s", "resumed" if flags.session_present else "new")
-        client.subscribe([*((topic, 1) for topic in subscriptions(self._plan.share)), *((topic, 0) for topic in FILTERS)])
+        topics = subscriptions(self._plan.share, self._plan.sparkplug)
+        client.subscribe([*((topic, 1) for topic in topics), *((topic, 0) for topic in FILTERS)])
 
     def _lost(self) -> None:
         """Forgets what the broker will deliver again. The batch at the writer will be found there as duplicates."""
@@ -279,9 +284,13 @@ class Ingest:
         self._adapt(answer.seconds)
         self._owed, self._at_writer = None, _Load()
 
-    def _ask(self, missing: list[Missing]) -> None:
-        """Asks devices for the numbers that are missing; who cannot send them again does not listen."""
+    def _ask(self, missing: list[Missing | Rebirth]) -> None:
+        """Asks devices for the numbers that are missing and edge nodes for their births; who cannot does not listen."""
         for gap in missing:
+            if isinstance(gap, Rebirth):
+                topic = f"spBv1.0/{gap.group_id}/NCMD/{gap.node_id}"
+                self._client.publish(topic, encode_rebirth(time.time_ns() // 1_000_000), qos=0)
+                continue
             topic = build_topic(gap.site_id, gap.device_id, Channel.REQUEST)
             self._client.publish(topic, encode_resend(gap.first, gap.last), qos=1)
 

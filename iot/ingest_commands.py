@@ -19,6 +19,7 @@ from iot.retention import Policy, read_policy, retain
 def _configure_ingest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--client-id", default="collateral-ingest", help="session the broker keeps; one per service")
     parser.add_argument("--share", default="", metavar="GROUP", help="split the load with the other members of GROUP")
+    parser.add_argument("--no-sparkplug", action="store_true", help="leave Sparkplug topics to other members of GROUP")
     parser.add_argument("--stats", action="store_true", help="print what ingest did so far and end")
     parser.add_argument(
         "--metrics-port", type=int, default=0, metavar="PORT", help="figures for Prometheus at http://127.0.0.1:PORT/metrics"
@@ -31,7 +32,7 @@ def _ingest(args: argparse.Namespace, settings: Settings) -> Outcome:
         return _ingest_stats(database_url)
     plan = IngestPlan(
         settings.require_mqtt(), database_url, client_id=args.client_id, share=args.share, verbose=args.verbose,
-        metrics_port=args.metrics_port,
+        metrics_port=args.metrics_port, sparkplug=not args.no_sparkplug,
     )  # fmt: skip
     stats = serve(plan)
     payload = {**asdict(stats.counts), "acknowledged": stats.acknowledged, "batches": stats.batches}

@@ -71,6 +71,8 @@ class Status:
     time_us: int | None
     """None for a last will, which was written before the device went."""
     reason: str
+    stale: tuple[str, ...] = ()
+    """Quantities whose last values hold no longer (a death in Sparkplug)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Message:
     samples: tuple[Sample, ...] = ()
     rejected: tuple[RejectedSample, ...] = ()
     status: Status | None = None
+    gateway_id: str | None = None
+    """Sparkplug: the edge node that speaks for the device, empty when it is the device itself; None on the JSON topics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ class Rejection:
     """A payload that was not understood."""
 
     reason: str
-    """`topic`, `too_large`, `not_json`, `schema`, `version`, `time`, `future` or `past`."""
+    """`topic`, `too_large`, `not_json`, `schema`, `version`, `time`, `future` or `past`; Sparkplug also `not_protobuf` and
+    `unknown_alias`."""
     detail: str
     device_id: str = ""
 
@@ -112,6 +117,14 @@ def encode_samples(sequence: int, samples: Iterable[tuple[datetime | int, Mappin
     """Past samples in one message, as a device sends them after an outage."""
     body = [{"time": _time_out(time), "values": dict(values)} for time, values in samples]
     return orjson.dumps({"v": VERSION, "seq": sequence, "samples": body})
+
+
+def encode_single(quantity: str, time: Any, value: Any, sequence: int | None) -> bytes:
+    """One value as a message of its own; `time` as it stands in a payload."""
+    body: dict[str, Any] = {"v": VERSION, "quantity": quantity, "time": time, "value": value}
+    if sequence is not None:
+        body["seq"] = sequence
+    return orjson.dumps(body)
 
 
 def encode_status(state: str, sequence: int, time: datetime | int) -> bytes:
@@ -163,6 +176,19 @@ def _decode(where: Topic, payload: bytes, received_us: int, limits: Limits) -> M
     return Message(where.site_id, where.device_id, sequence, tuple(reader.samples), tuple(reader.rejected))
 
 
+def read_values(
+    values: Iterable[tuple[str, int | None, Any]], received_us: int, limits: Limits = LIMITS
+) -> tuple[tuple[Sample, ...], tuple[RejectedSample, ...]] | Rejection:
+    """Values of another protocol (quantity, milliseconds since 1970, value) under the checks of this one."""
+    reader = _Reader(None, received_us, limits)
+    try:
+        for quantity, time_ms, value in values:
+            reader.read_value(quantity, time_ms, value)
+    except _RefusedError as refused:
+        return Rejection(refused.reason, refused.detail)
+    return tuple(reader.samples), tuple(reader.rejected)
+
+
 class _Reader:
     """Collects the values of one telemetry payload."""
 
@@ -210,6 +236,16 @@ class _Reader:
                 continue
             self._read_values(entry["values"], raw_time, time_us)
 
+    def read_value(self, quantity: str, time_ms: int | None, value: Any) -> None:
+        """One value of another protocol; its time is checked on its own."""
+        try:
+            time_us = _time_in(time_ms, self._received_us, self._limits)
+        except _RefusedError as refused:
+            self._checked({quantity: value})
+            self._reject(refused.reason, refused.detail, quantity, time_ms, value)
+            return
+        self._read_values({quantity: value}, time_ms, time_us)
+
     def _read_values(self, values: Any, raw_time: Any, time_us: int) -> None:
         for quantity, value in self._checked(values).items():
             known = _RANGES.get(quantity)
@@ -241,10 +277,8 @@ class _Reader:
             raise _RefusedError("schema", f"{_show(value)} where one value belongs")
 
     def _reject(self, reason: str, detail: str, quantity: str, raw_time: Any, value: Any) -> None:
-        body: dict[str, Any] = {"v": VERSION, "quantity": quantity, "time": raw_time, "value": value}
-        if self._sequence is not None:
-            body["seq"] = self._sequence
-        self.rejected.append(RejectedSample(reason, detail, orjson.dumps(body)))
+        payload = encode_single(quantity, raw_time, value, self._sequence)
+        self.rejected.append(RejectedSample(reason, detail, payload))
 
 
 def _status(body: dict[str, Any], received_us: int, limits: Limits) -> Status:

@@ -46,18 +46,26 @@ class Registry:
             self._entries[device] = (found.get(device), now)
 
     def refuses(self, message: Message) -> Refusal | None:
-        """None when the device is registered at the topic's site."""
+        """None when the device is registered at the topic's site, and behind the gateway that speaks for it."""
         entry = self._entries[message.device_id][0]
         if entry is None:
             return Refusal("unknown_device", f"device {message.device_id} is not registered")
         if entry.site_id != message.site_id:
             return Refusal("wrong_site", f"device {message.device_id} belongs to site {entry.site_id}")
+        if message.gateway_id and message.gateway_id != entry.gateway_id:
+            said = f"device {message.device_id} is not registered behind gateway {message.gateway_id}"
+            return Refusal("wrong_gateway", said)
         return None
 
     def at(self, device_id: str, site_id: str) -> DeviceEntry | None:
         """The device when it was looked up and is registered at that site."""
         entry = self._entries.get(device_id, (None, 0.0))[0]
         return entry if entry is not None and entry.site_id == site_id else None
+
+    def may_be_at(self, device_id: str, site_id: str) -> bool:
+        """False when the device is known to be registered at another site."""
+        entry = self._entries.get(device_id, (None, 0.0))[0]
+        return entry is None or entry.site_id == site_id
 
     def declares(self, device_id: str, sample: Sample) -> bool:
         """True when the device is registered for the sample's quantity."""

@@ -10,6 +10,12 @@ from collateral.domain import TOPIC_ID
 from collateral.errors import InvalidInputError
 
 PREFIX = "cw/v1"
+SPARKPLUG = tuple(
+    f"spBv1.0/+/{whose}{kind}/{name}"
+    for whose, name in (("N", "+"), ("D", "+/+"))
+    for kind in ("BIRTH", "DATA", "DEATH")
+)
+"""What edge nodes publish; commands to them are not read."""
 _ID_PATTERN = re.compile(TOPIC_ID)
 _TOPIC = re.compile(rf"cw/v1/(?P<site>{TOPIC_ID})/(?P<device>{TOPIC_ID})/(?P<channel>telemetry|status)".encode())
 
@@ -56,7 +62,11 @@ def build_topic(site_id: str, device_id: str, channel: Channel) -> str:
     return f"{PREFIX}/{site_id}/{device_id}/{channel}"
 
 
-def subscriptions(share: str = "") -> tuple[str, ...]:
-    """Filters of the ingest service; with `share`, members of that group split the messages between them."""
+def subscriptions(share: str = "", sparkplug: bool = True) -> tuple[str, ...]:
+    """Filters of the ingest service; with `share`, members of that group split the messages between them.
+
+    Sparkplug topics are never split: their messages explain each other and must be read in order.
+    """
     head = f"$share/{share}/" if share else ""
-    return tuple(f"{head}{PREFIX}/+/+/{channel}" for channel in (Channel.TELEMETRY, Channel.STATUS))
+    json = tuple(f"{head}{PREFIX}/+/+/{channel}" for channel in (Channel.TELEMETRY, Channel.STATUS))
+    return (*json, *SPARKPLUG) if sparkplug else json

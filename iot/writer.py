@@ -23,8 +23,9 @@ import psycopg2
 from numpy.typing import NDArray
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from collateral.db import arrivals, rollups, telemetry
-from collateral.db.pool import Pool, Role
+from collateral.db import arrivals, rollups, sparkplug, telemetry
+from collateral.db.pool import Connections, Pool, Role
+from collateral.db.quarantine import Selection
 from collateral.db.telemetry import Counts, QuarantineRow, ReadingBatch
 from collateral.errors import ServiceError
 from collateral.log import configure_logging
@@ -33,15 +34,19 @@ from iot.days import DAY_US, HOUR_US
 from iot.fastpath import Heard, PlainReader, Points
 from iot.intake import Block, RawMessage
 from iot.presence import NO_TIME, device_update, heard_numbers, joined, trace_messages, traces_of
+from iot.quarantine import retry_quarantined
 from iot.registry import Registry
 from iot.settle import Missing, settle
 from iot.sorting import SortedBatch, sort_batch, status_event
+from iot.sparkplug_nodes import Rebirth, SparkplugBook
 from iot.topicbook import SeriesKey, TopicBook
 
 HOURLY_US = 2 * DAY_US
 """What is younger is marked dirty by the hour, what is older by the day."""
 HELD_US = 30_000_000
 """Longest time between arrival and commit that is not told; less than `iot.statements.SETTLE_US`."""
+MOST_ATTEMPTS = 20
+"""A message without aliases is tried at this many births; later by `collateral quarantine retry` only."""
 SETTLE_EVERY_S = 4.0
 """Between two rounds of settling message numbers."""
 _LOG = logging.getLogger("iot.writer")
@@ -74,7 +79,8 @@ class Answer:
 class BatchWriter:
     """Commits batches of raw messages; keeps routes, newest times and dirty marks in memory between them."""
 
-    def __init__(self, pool: Pool, client_id: str, started_at: datetime) -> None:
+    def __init__(self, pool: Connections, client_id: str, started_at: datetime, replaying: bool = False) -> None:
+        """`replaying`: messages are tried again from quarantine; those refused again are noted in `refused`."""
         self._pool = pool
         self._client_id = client_id
         self._started_at = started_at
@@ -86,6 +92,9 @@ class BatchWriter:
         self._marked: set[tuple[int, int, int]] = set()
         self.rejects: Counter[str] = Counter()
         """Quarantined values by reason."""
+        self._replaying = replaying
+        self.refused: list[QuarantineRow] = []
+        self.sparkplug = SparkplugBook(self._find_nodes, replaying)
 
     def write(self, blocks: Sequence[Block]) -> Counts:
         """Commits `blocks` in one transaction, or in several when the database refuses what is in it.
@@ -115,7 +124,8 @@ class BatchWriter:
         if others and self._topics.learn({block.topic(n) for block, n in others}):
             others = reader.read_again(others)
         points, heard, refused = reader.finish()
-        rest = sort_batch(sorted((block.message(n) for block, n in (*others, *refused)), key=_by_arrival), self._registry)
+        raw = sorted((block.message(n) for block, n in (*others, *refused)), key=_by_arrival)
+        rest = sort_batch(raw, self._registry, self.sparkplug)
         batch = self._joined(points, heard, rest)
         traces = traces_of(heard)
         if rest.heard:
@@ -133,8 +143,11 @@ class BatchWriter:
                     connection, update.device_id, heard_numbers(traces, devices), max(update.received_us)
                 )
             events = [status_event(m.device_id, m.status, received) for received, m in rest.heard if m.status is not None]
+            events += [event for site, event in self.sparkplug.gaps if self._registry.may_be_at(event.device_id, site)]
             telemetry.write_device_events(connection, events)
+            sparkplug.write_nodes(connection, *self.sparkplug.changes())
             counts = self._close(connection, sum(map(len, blocks)), merged, rest.quarantined)
+        self.sparkplug.committed()
         self._marked |= marks  # only what is committed counts as marked
         np.maximum.at(self._newest, device, batch.rows.time_us)
         return counts
@@ -149,6 +162,8 @@ class BatchWriter:
         counts = Counts(messages, points, merged.stored, duplicates, merged.conflicts, kept)
         telemetry.add_tally(connection, self._client_id, self._started_at, counts)
         self.rejects.update(row.reason for row in quarantined)
+        if self._replaying:
+            self.refused += quarantined
         return counts
 
     def _lookup(self, device_ids: Sequence[str]) -> dict[str, telemetry.DeviceEntry]:
@@ -159,6 +174,12 @@ class BatchWriter:
         with self._pool.connection() as connection:
             found = rollups.series_of_devices(connection, device_ids)
         return {(row.device_id, row.quantity): row.series_id for row in found}
+
+    def _find_nodes(
+        self, keys: Sequence[tuple[str, str]]
+    ) -> tuple[list[sparkplug.NodeRow], list[sparkplug.BirthRow]]:
+        with self._pool.connection() as connection:
+            return sparkplug.read_nodes(connection, keys)
 
     def _joined(self, points: Points, heard: Heard, rest: SortedBatch) -> _Batch:
         """All values sorted by series and time, as every writer takes its locks; the first to arrive comes first."""
@@ -264,11 +285,27 @@ def run_writer(pipe: Pipe, plan: WriterPlan) -> None:
             lag_s = time.time() - blocks[0].received_us / 1e6
             pipe.send(Answer(counts, time.monotonic() - began, lag_s, dict(writer.rejects)))
             _ask(pipe, settling.heard())
+            _ask(pipe, writer.sparkplug.asks)
+            writer.sparkplug.asks = []
+            _explain(pool, writer)
 
 
-def _ask(pipe: Pipe, missing: Sequence[Missing]) -> None:
+def _ask(pipe: Pipe, missing: Sequence[Missing | Rebirth]) -> None:
     if missing:
         pipe.send(list(missing))
+
+
+def _explain(pool: Pool, writer: BatchWriter) -> None:
+    """Tries what waits in quarantine for the births that were just heard; what fails now waits for the next birth."""
+    born, writer.sparkplug.born = writer.sparkplug.born, set()
+    if not born:
+        return
+    waiting = Selection(reasons=("unknown_alias",), devices=tuple(sorted(born)), most_attempts=MOST_ATTEMPTS)
+    try:
+        retry_quarantined(pool, waiting, BatchWriter)
+    except (psycopg2.Error, ServiceError) as error:
+        writer.sparkplug.born |= born
+        _LOG.warning("messages without aliases are tried again later: %s", ascii(str(error).strip())[:200])
 
 
 class Settling:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg2
 from psycopg2 import sql
@@ -36,6 +36,13 @@ class PoolStats:
     in_use: int
     opened: int
     broken: int
+
+
+class Connections(Protocol):
+    """Whatever gives a connection for one transaction, or for a part of one."""
+
+    def connection(self) -> AbstractContextManager[Connection]:
+        """Committed when the block ends, rolled back when it raises."""
 
 
 class Pool:

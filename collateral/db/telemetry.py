@@ -109,6 +109,7 @@ class DeviceEntry:
 
     site_id: str
     quantities: frozenset[str]
+    gateway_id: str = ""
 
 
 def from_us(time_us: int) -> datetime:
@@ -125,9 +126,9 @@ def device_entries(connection: Connection, device_ids: Sequence[str]) -> dict[st
     """Those of `device_ids` that are registered."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT device_id, site_id, quantities FROM device WHERE device_id = ANY(%s)", (list(device_ids),)
+            "SELECT device_id, site_id, quantities, gateway_id FROM device WHERE device_id = ANY(%s)", (list(device_ids),)
         )
-        return {device: DeviceEntry(site, frozenset(quantities)) for device, site, quantities in cursor.fetchall()}
+        return {device: DeviceEntry(site, frozenset(known), gateway) for device, site, known, gateway in cursor.fetchall()}
 
 
 def series_ids(connection: Connection, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
@@ -215,8 +216,8 @@ def quarantine(connection: Connection, rows: Sequence[QuarantineRow]) -> int:
     if not rows:
         return 0
     values = [
-        (from_us(row.received_us), row.topic, row.payload, row.reason, row.detail, row.device_id, _digest(row))
-        for row in sorted(rows, key=_digest)
+        (from_us(row.received_us), row.topic, row.payload, row.reason, row.detail, row.device_id, reject_digest(row))
+        for row in sorted(rows, key=reject_digest)
     ]
     with connection.cursor() as cursor:
         written = execute_values(
@@ -230,7 +231,8 @@ def quarantine(connection: Connection, rows: Sequence[QuarantineRow]) -> int:
     return len(written)
 
 
-def _digest(row: QuarantineRow) -> bytes:
+def reject_digest(row: QuarantineRow) -> bytes:
+    """What makes a reject the same when it is delivered again."""
     digest = hashlib.sha256()
     for part in (row.topic, row.payload, row.reason.encode()):
         digest.update(len(part).to_bytes(8, "big") + part)
@@ -278,8 +280,11 @@ def tallies(connection: Connection) -> list[dict[str, Any]]:
 
 
 def quarantine_reasons(connection: Connection) -> dict[str, int]:
-    """How many rows lie in quarantine, by reason."""
-    rows = fetch_dicts(connection, "SELECT reason, count(*)::int AS n FROM quarantine GROUP BY reason ORDER BY reason")
+    """How many rows lie in quarantine, by reason; what was tried again and read is there no more."""
+    rows = fetch_dicts(
+        connection,
+        "SELECT reason, count(*)::int AS n FROM quarantine WHERE retried_at IS NULL GROUP BY reason ORDER BY reason",
+    )
     return {row["reason"]: row["n"] for row in rows}
 
 

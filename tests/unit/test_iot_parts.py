@@ -19,6 +19,7 @@ from iot.payload import Message, decode, encode_telemetry
 from iot.registry import KEPT_S, UNKNOWN_KEPT_S, Registry
 from iot.replay import Recording, parse_map, parse_step, parse_time, read_recording
 from iot.sorting import sort_batch
+from iot.sparkplug_nodes import SparkplugBook
 from iot.statements import SETTLE_US
 from iot.writer import HELD_US, restamped
 
@@ -45,7 +46,7 @@ def raw(device: str = "m1", site: str = "S1", retained: bool = False, **values: 
 
 def test_every_value_ends_in_one_place() -> None:
     mixed = raw(weight_kg=1.0, speed_km_h=5.0, tags_present=-1.0)
-    batch = sort_batch([raw(), raw("ghost"), raw(site="S2"), mixed], Registry(Book()))
+    batch = sort_batch([raw(), raw("ghost"), raw(site="S2"), mixed], Registry(Book()), SparkplugBook(lambda keys: ((), ())))
     assert len(batch.points) == 2
     reasons = sorted(row.reason for row in batch.quarantined)
     assert reasons == ["range", "undeclared_quantity", "unknown_device", "wrong_site"]
@@ -53,7 +54,7 @@ def test_every_value_ends_in_one_place() -> None:
 
 
 def test_retained_message_is_stored_but_says_nothing_about_when() -> None:
-    batch = sort_batch([raw(retained=True)], Registry(Book()))
+    batch = sort_batch([raw(retained=True)], Registry(Book()), SparkplugBook(lambda keys: ((), ())))
     assert len(batch.points) == 1 and not batch.heard
 
 

@@ -136,7 +136,9 @@ def test_topic_round_trip_and_filters() -> None:
     assert parsed is not None and (parsed.site_id, parsed.device_id, parsed.channel) == ("S-1", "dev_2", Channel.STATUS)
     with pytest.raises(InvalidInputError, match="cannot stand in a topic"):
         build_topic("S/1", "d", Channel.STATUS)
-    assert subscriptions("g") == ("$share/g/cw/v1/+/+/telemetry", "$share/g/cw/v1/+/+/status")
+    json = ("$share/g/cw/v1/+/+/telemetry", "$share/g/cw/v1/+/+/status")
+    assert subscriptions("g", sparkplug=False) == json
+    assert subscriptions("g")[:3] == (*json, "spBv1.0/+/NBIRTH/+"), "births must come in order: never shared"
 
 
 _JSON = st.recursive(
