@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import rasterio
+from rasterio.errors import RasterioIOError
 
 OPTIONS: Mapping[str, str | int] = {
     # Never list the folder of a file that is opened: thousands of scenes lie in one folder.
@@ -24,3 +28,33 @@ DRIVER = "GTiff"
 def gdal_environment() -> rasterio.Env:
     """A context in which rasterio works with `OPTIONS`."""
     return rasterio.Env(**OPTIONS)
+
+
+class _Damage(logging.Handler):
+    """Keeps what the decoder of one thread complains about."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._thread = threading.get_ident()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread and "JPEGLib" in (said := record.getMessage()):
+            self.said.append(said)
+
+
+@contextmanager
+def damage_is_an_error() -> Iterator[None]:
+    """Within it, a JPEG block of which only a part can be decoded is an error: GDAL warns, and fills the rest with grey.
+
+    Raises:
+        RasterioIOError: on leaving, when the decoder complained.
+    """
+    logger, handler = logging.getLogger("rasterio._err"), _Damage()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+    if handler.said:
+        raise RasterioIOError(handler.said[0])

@@ -15,13 +15,13 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Geod, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
 from collateral.errors import InvalidInputError
-from imagery.gdal_env import DRIVER, gdal_environment
+from imagery.gdal_env import DRIVER, damage_is_an_error, gdal_environment
 from imagery.grid import PixelSize, apply_affine
 
 MAX_EDGE_PX = 200_000
@@ -40,11 +40,13 @@ class Reason(StrEnum):
     EMPTY_FILE = "empty_file"
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
+    DAMAGED = "damaged"
     WRONG_BANDS = "wrong_bands"
     WRONG_TYPE = "wrong_type"
     NO_CRS = "no_crs"
     ROTATED = "rotated"
     NO_TIME = "no_time"
+    IMPOSSIBLE_TIME = "impossible_time"
     ABSURD_SIZE = "absurd_size"
     ABSURD_GSD = "absurd_gsd"
     ALL_NODATA = "all_nodata"
@@ -105,7 +107,12 @@ def inspect(path: Path, driver: str = DRIVER) -> RasterFacts:
             _check_header(path, dataset, sha256)
             _check_blocks(path, dataset, length, sha256)
             gsd_m = _ground_sampling_distance(path, dataset, sha256)
-            _check_content(path, dataset, sha256)
+            try:
+                with damage_is_an_error():
+                    _check_content(path, dataset, sha256)
+            except (RasterioError, RasterioIOError) as error:
+                detail = f"pixels in it cannot be decoded ({_short(error.__cause__ or error)}); copy it again."
+                raise RasterRejectedError(path, Reason.DAMAGED, detail, sha256) from error
             return RasterFacts(
                 path=path,
                 sha256=sha256,
@@ -137,7 +144,7 @@ def _begins_like_tiff(path: Path) -> bool:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
@@ -149,6 +156,10 @@ def _check_header(path: Path, dataset: Any, sha256: str) -> None:
             f"it is {width} x {height} px; edges from {MIN_EDGE_PX} to {MAX_EDGE_PX} px are read: cut it into scenes.",
             sha256,
         )
+    if dataset.count == 1 and dataset.colorinterp[0] is ColorInterp.palette:
+        raise RasterRejectedError(
+            path, Reason.WRONG_BANDS, "its colours are a palette; expand them (gdal_translate -expand rgb).", sha256
+        )
     if dataset.count not in (3, 4):
         raise RasterRejectedError(
             path, Reason.WRONG_BANDS, f"it has {dataset.count} band(s); red, green, blue (and one more) are needed.", sha256
@@ -156,11 +167,16 @@ def _check_header(path: Path, dataset: Any, sha256: str) -> None:
     kinds = set(dataset.dtypes)
     if kinds != {"uint8"}:
         raise RasterRejectedError(
-            path, Reason.WRONG_TYPE, f"its pixels are {', '.join(sorted(kinds))}; write 8-bit colour (uint8).", sha256
+            path, Reason.WRONG_TYPE, f"its pixels are {', '.join(sorted(kinds))}; write 8-bit colour (uint8; "
+            "gdal_translate -ot Byte -scale with limits that are the same for every scene).", sha256
         )
     if dataset.crs is None or dataset.transform == Affine.identity():
         raise RasterRejectedError(
             path, Reason.NO_CRS, "it does not say where on Earth it lies; write its coordinate system and transform.", sha256
+        )
+    if not all(math.isfinite(value) for value in dataset.transform) or dataset.transform.determinant == 0:
+        raise RasterRejectedError(
+            path, Reason.ABSURD_GSD, "its transform gives pixels no size; write it again as it was delivered.", sha256
         )
     if abs(dataset.transform.b) + abs(dataset.transform.d) > 1e-9 * abs(dataset.transform.a):
         raise RasterRejectedError(
@@ -197,7 +213,11 @@ def block_extent(dataset: Any, column: int, row: int, overview: int | None = Non
 
 
 def _ground_sampling_distance(path: Path, dataset: Any, sha256: str) -> float:
-    to_lonlat = Transformer.from_crs(dataset.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    try:
+        to_lonlat = Transformer.from_crs(dataset.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    except (CRSError, ProjError) as error:
+        detail = f"its coordinate system has no known place on Earth ({_short(error)}); write a geodetic or projected one."
+        raise RasterRejectedError(path, Reason.NO_CRS, detail, sha256) from error
     middle_column, middle_row = dataset.width / 2, dataset.height / 2
     steps = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     corners = apply_affine(dataset.transform, steps + np.array([middle_column, middle_row]))

@@ -20,7 +20,7 @@ from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
 from collateral.errors import InvalidInputError
-from imagery.gdal_env import DRIVER, gdal_environment
+from imagery.gdal_env import DRIVER, damage_is_an_error, gdal_environment
 from imagery.grid import NO_SHIFT, GridSpec, MapShift, apply_affine
 from imagery.raster import RasterFacts, block_extent
 
@@ -36,6 +36,10 @@ _HEADER_BYTES = 16_384
 
 class WindowUnreadableError(InvalidInputError):
     """The pixels of one window cannot be had."""
+
+
+class WindowDamagedError(WindowUnreadableError):
+    """The file is there and its blocks cannot be decoded: trying again does not help."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,7 @@ def read_pixels(facts: RasterFacts, grid: GridSpec, shift: MapShift = NO_SHIFT) 
         with gdal_environment(), rasterio.open(facts.path, driver=DRIVER) as dataset:
             source, known, scale, cost = _decode(dataset, facts, window, ratio)
     except (RasterioError, RasterioIOError, OSError) as error:
-        said = " ".join(str(error).split())[:160]
-        message = f"{facts.path.name}: its pixels cannot be decoded ({said}); copy the file again."
+        message = f"{facts.path.name}: it cannot be opened ({_short(error)}); is the file still there?"
         raise WindowUnreadableError(message) from error
     local = (to_source - (window.col_off, window.row_off)) * scale
     rgb, valid = _warp(source, known, local, grid)
@@ -133,7 +136,13 @@ def _decode(
     shape = (window.height, window.width)
     if ratio >= _SHRINK_FROM:
         shape = tuple(max(1, round(edge / ratio)) for edge in shape)
-    source = dataset.read(list(facts.bands), window=window, out_shape=(3, *shape), resampling=Resampling.average)
+    try:
+        with damage_is_an_error():
+            source = dataset.read(list(facts.bands), window=window, out_shape=(3, *shape), resampling=Resampling.average)
+    except (RasterioError, RasterioIOError, OSError) as error:
+        said = _short(error.__cause__ or error)
+        message = f"{facts.path.name}: its pixels cannot be decoded ({said}); copy the file again."
+        raise WindowDamagedError(message) from error
     rgb = np.ascontiguousarray(source.transpose(1, 2, 0))
     if facts.has_mask:
         known = dataset.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest)
@@ -141,6 +150,10 @@ def _decode(
         known = np.where(rgb.max(axis=2) > 2, np.uint8(255), np.uint8(0))
     scale = np.array([shape[1] / window.width, shape[0] / window.height])
     return rgb, known, scale, _cost(dataset, window, ratio)
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]
 
 
 def _cost(dataset: Any, window: Window, ratio: float) -> ReadCost:

@@ -24,7 +24,7 @@ from collateral.progress import progress
 from imagery.grid import NO_SHIFT
 from imagery.quality import Verdict, assess, clouds
 from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect
-from imagery.reader import Pixels, ReadCost, moved_mask, read_pixels
+from imagery.reader import Pixels, ReadCost, WindowDamagedError, moved_mask, read_pixels
 from imagery.reference import Reference, ReferenceStore, build_reference, overview_of
 from imagery.register import Alignment, align
 from imagery.scan_summary import ScanSummary
@@ -239,6 +239,9 @@ class Scanner:
     def _try_prepare(self, task: WindowTask, candidates: Sequence[SceneFile]) -> Prepared | Exception:
         try:
             return self._prepare(task, candidates)
+        except WindowDamagedError as error:  # the same bytes will not become better: not tried again
+            log.warning("%s", error)
+            return Prepared(Reason.DAMAGED.value, {}, ReadCost(), {"detail": str(error)})
         except Exception as error:  # one window must not stop the others; the row says what happened
             return error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,10 @@ from imagery.grid import apply_affine
 from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect
 
 _EDGE_POINTS = 9
+_CLOCK_TOLERANCE = timedelta(hours=1)
+"""A scene may be this much younger than our clock."""
+_FIRST = datetime(1972, 7, 23, tzinfo=UTC)
+"""Landsat 1: an older time of acquisition is a missing one (1970-01-01, 1900-01-01)."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,16 @@ def open_scene(path: Path) -> SceneFile:
     return scene_of(inspect(path))
 
 
-def scene_of(facts: RasterFacts) -> SceneFile:
-    """The same of a file that was inspected already."""
+def scene_of(facts: RasterFacts, now: datetime | None = None) -> SceneFile:
+    """The same of a file that was inspected already; `now`: the clock, by default the machine's."""
+    now = now or datetime.now(UTC)
     acquired_at = _acquired_at(facts)
+    if not _FIRST <= acquired_at <= now + _CLOCK_TOLERANCE:
+        raise RasterRejectedError(
+            facts.path, Reason.IMPOSSIBLE_TIME,
+            f"it says that it was taken at {acquired_at:%Y-%m-%d %H:%M} UTC, and now it is {now:%Y-%m-%d %H:%M}; "
+            "correct the tag ACQUIRED_AT (or this machine's clock).", facts.sha256,
+        )
     record = SceneRecord(
         scene_id=facts.sha256[:16],
         path=str(facts.path),
@@ -54,7 +65,8 @@ def scene_of(facts: RasterFacts) -> SceneFile:
         bytes=facts.bytes,
     )
     available = _iso_time(facts.tags, "AVAILABLE_AT")
-    return SceneFile(record, facts, max(available, acquired_at) if available else acquired_at)
+    # A file that is here was available: a later time told must not make knowledge of the future.
+    return SceneFile(record, facts, min(max(available or acquired_at, acquired_at), max(now, acquired_at)))
 
 
 def _acquired_at(facts: RasterFacts) -> datetime:

@@ -6,6 +6,7 @@ The sites are cut down to their yard, so that a window is a few tenths of a mega
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
-import numpy as np
 import orjson
 import psycopg2
 import pytest
@@ -36,6 +36,7 @@ from data_samples.scene_model import ArrayState, SceneState, SiteLayout
 from detection.scan_command import run_scan
 from detection.weightfile import default_path, read_card, read_weights, write_weights
 from imagery.scan_summary import ScanSummary
+from tests.bad_rasters import BAD, spoil_block
 
 TAKEN = datetime(2026, 4, 10, 2, 30, tzinfo=UTC)
 WAREHOUSE = make_layout("W1", "warehouse", 121.2, 31.1, 7)
@@ -181,6 +182,7 @@ def test_zeroed_weights_change_the_observations(settings: Settings, pool: Pool, 
         assert empty.get(key) != pytest.approx(shipped[key], rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_the_command_reports_and_a_bad_file_is_a_row(
     settings: Settings,
     pool: Pool,
@@ -192,19 +194,30 @@ def test_the_command_reports_and_a_bad_file_is_a_row(
     folder = tmp_path / "delivery"
     folder.mkdir()
     (folder / "s1.tif").write_bytes((scenes / "s1.tif").read_bytes())
-    (folder / "cut.tif").write_bytes((scenes / "w1.tif").read_bytes()[:20_000])
-    with rasterio.open(folder / "grey.tif", "w", driver="GTiff", width=64, height=64, count=1, dtype="uint8",
-                       crs="EPSG:32651", transform=rasterio.Affine(0.3, 0, 350_000, 0, -0.3, 3_450_000)) as dataset:
-        dataset.write(np.full((1, 64, 64), 80, np.uint8))
+    for name, (_, make) in BAD.items():
+        make(folder / f"{name}.tif")
+    hole = folder / "yard_with_a_hole.tif"  # sound where the inspection looks, in its overviews
+    hole.write_bytes((scenes / "w1.tif").read_bytes())
+    with rasterio.open(hole) as dataset:
+        assert dataset.overviews(1)
+        height, width = (edge // block // 2 for edge, block in zip(dataset.shape, dataset.block_shapes[0], strict=True))
+    spoil_block(hole, width, height)
     monkeypatch.setenv("COLLATERAL_DATABASE_URL", settings.require_database())
     monkeypatch.setenv("COLLATERAL_RUNTIME", str(settings.runtime))
     assert main(["scan", str(folder), "--json"]) == 0
     told = orjson.loads(capsys.readouterr().out)
-    assert (told["done"], told["rejected"], told["windows"]) == (2, {"truncated": 1, "wrong_bands": 1}, 4)
+    reasons = Counter(reason.value for reason, _ in BAD.values())
+    windows = told["rejected"]["damaged"] - reasons["damaged"]
+    assert (told["done"], told["failed"]) == (2, 0) and windows > 0
+    assert told["rejected"] == {**reasons, "damaged": reasons["damaged"] + windows}
+    assert told["windows"] == 2 + len(BAD) + windows
     assert told["bytes_read"] >= told["bytes_needed"] > 0 and told["requests"] > 0 and told["megapixels"] > 0
     with closing(psycopg2.connect(settings.require_database())) as connection:
         rows = fetch_dicts(connection, "SELECT path, reason, detail FROM scene_rejection ORDER BY reason")
-    told_of = [(Path(row["path"]).name, row["reason"]) for row in rows]
-    assert told_of == [("cut.tif", "truncated"), ("grey.tif", "wrong_bands")]
+        unread = fetch_dicts(connection, "SELECT status, figures FROM scan_result WHERE reason = 'damaged'")
+    assert {Path(row["path"]).stem: row["reason"] for row in rows} == {name: reason for name, (reason, _) in BAD.items()}
+    assert all(len(row["detail"]) > 20 for row in rows)
+    assert {row["status"] for row in unread} == {"rejected"}
+    assert "yard_with_a_hole.tif" in unread[0]["figures"]["detail"]
     with pytest.raises(UsageError, match="NOPE"):
         run_scan(str(folder), settings, pool, site_ids=("NOPE",))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 import rasterio
 from affine import Affine
@@ -14,67 +12,18 @@ from pyproj import Transformer
 
 from collateral.errors import UsageError
 from imagery.catalogue import find_scenes
-from imagery.raster import RasterRejectedError, Reason, inspect
+from imagery.raster import RasterRejectedError, inspect
 from imagery.scenes import open_scene
-
-UTM = 32651
-ORIGIN = Affine(0.3, 0, 350_000, 0, -0.3, 3_450_000)
-
-
-def write_tif(path: Path, pixels: np.ndarray | None = None, tags: dict[str, str] | None = None, **profile: object) -> Path:
-    if pixels is None:
-        pixels = np.random.default_rng(1).integers(40, 200, (3, 200, 300), dtype=np.uint8)
-    given = {"crs": f"EPSG:{UTM}", "transform": ORIGIN, "compress": "deflate", "tiled": True, "blockxsize": 128}
-    given |= {"blockysize": 128} | profile
-    with rasterio.open(path, "w", driver="GTiff", count=pixels.shape[0], height=pixels.shape[1], width=pixels.shape[2],
-                       dtype=pixels.dtype, **{key: value for key, value in given.items() if value is not None}) as dataset:
-        dataset.write(pixels)
-        dataset.update_tags(**({"ACQUIRED_AT": "2026-05-04T02:30:00Z"} if tags is None else tags))
-    return path
-
-
-def _cut(path: Path) -> Path:
-    whole = write_tif(path).read_bytes()
-    path.write_bytes(whole[: len(whole) * 2 // 3])
-    return path
-
-
-def _empty(path: Path) -> Path:
-    path.touch()
-    return path
-
-
-def _text(path: Path) -> Path:
-    path.write_text("not a picture")
-    return path
-
-
-def _pixels(bands: int, kind: str = "uint8", fill: int | None = None) -> np.ndarray:
-    rng = np.random.default_rng(2)
-    return (np.full((bands, 64, 64), fill) if fill is not None else rng.integers(1, 200, (bands, 64, 64))).astype(kind)
-
-
-BAD: dict[Reason, Callable[[Path], Path]] = {
-    Reason.EMPTY_FILE: _empty,
-    Reason.UNREADABLE: _text,
-    Reason.TRUNCATED: _cut,
-    Reason.WRONG_BANDS: lambda path: write_tif(path, _pixels(1)),
-    Reason.WRONG_TYPE: lambda path: write_tif(path, _pixels(3, "float32")),
-    Reason.NO_CRS: lambda path: write_tif(path, crs=None),
-    Reason.ROTATED: lambda path: write_tif(path, transform=Affine(0.3, 0.1, 350_000, 0.1, -0.3, 3_450_000)),
-    Reason.NO_TIME: lambda path: write_tif(path, tags={"OTHER": "x"}),
-    Reason.ABSURD_GSD: lambda path: write_tif(path, transform=Affine(300, 0, 350_000, 0, -300, 3_450_000)),
-    Reason.ABSURD_SIZE: lambda path: write_tif(path, np.full((3, 4, 4), 9, np.uint8)),
-    Reason.ALL_NODATA: lambda path: write_tif(path, _pixels(3, fill=0), nodata=0),
-}
+from tests.bad_rasters import BAD, ORIGIN, UTM, write_tif
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-@pytest.mark.parametrize("reason", list(BAD))
-def test_a_bad_file_is_rejected_with_its_reason(tmp_path: Path, reason: Reason) -> None:
+@pytest.mark.parametrize("fault", list(BAD))
+def test_a_bad_file_is_rejected_with_its_reason(tmp_path: Path, fault: str) -> None:
+    reason, make = BAD[fault]
     with pytest.raises(RasterRejectedError) as caught:
-        open_scene(BAD[reason](tmp_path / "bad.tif"))
-    assert caught.value.reason is reason
+        open_scene(make(tmp_path / "bad.tif"))
+    assert caught.value.reason is reason, str(caught.value)
     assert "bad.tif" in str(caught.value) and len(caught.value.detail) > 20
 
 
@@ -116,3 +65,16 @@ def test_catalogue_finds_files_folders_and_patterns(tmp_path: Path) -> None:
     assert find_scenes(str(names[1])) == [names[1]]
     with pytest.raises(UsageError, match=r"nowhere"):
         find_scenes(str(tmp_path / "nowhere"))
+
+
+def test_unusual_ways_to_say_where_are_read_right(tmp_path: Path) -> None:
+    """South up, feet, degrees and a system without a code: the same ground each time."""
+    usual = open_scene(write_tif(tmp_path / "usual.tif")).record
+    south_up = write_tif(tmp_path / "south.tif", transform=Affine(0.3, 0, 350_000, 0, 0.3, 3_449_940))
+    feet = write_tif(tmp_path / "feet.tif", crs="EPSG:2263", transform=Affine(1, 0, 980_000, 0, -1, 200_000))
+    degrees = write_tif(tmp_path / "degrees.tif", crs="EPSG:4326", transform=Affine(3e-6, 0, 121, 0, -3e-6, 31))
+    no_code = write_tif(tmp_path / "no_code.tif", crs="+proj=tmerc +lon_0=121.5 +x_0=350000 +datum=WGS84 +units=m")
+    assert open_scene(south_up).record.footprint.symmetric_difference(usual.footprint).area < 1e-12
+    assert open_scene(feet).record.gsd_m == pytest.approx(0.3048, rel=1e-3)
+    assert 0.28 < open_scene(degrees).record.gsd_m < 0.34
+    assert open_scene(no_code).record.epsg == 0 and open_scene(no_code).record.gsd_m == pytest.approx(0.3, rel=2e-3)
