@@ -108,10 +108,12 @@ def retry_quarantined(
         psycopg2.Error, ServiceError: the database is away; the batches before are done.
     """
     summary, began, started_at, after = RetrySummary(), time.monotonic(), datetime.now(UTC), 0
+    with pool.connection() as connection:
+        until = quarantine.newest_id(connection)  # rows that the retry itself makes are left for the next
     while limit is None or summary.tried < limit:
         wanted = batch if limit is None else min(batch, limit - summary.tried)
         with pool.connection() as connection:
-            held = quarantine.take_up(connection, selection, after, wanted)
+            held = quarantine.take_up(connection, selection, after, until, wanted)
             if not held:
                 break
             _retry_batch(connection, held, writer_of, started_at, summary)

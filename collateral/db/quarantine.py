@@ -101,15 +101,20 @@ def whole(connection: Connection, quarantine_id: int) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def take_up(connection: Connection, selection: Selection, after: int, limit: int) -> list[Held]:
-    """Open rows with ids above `after`, oldest first, that nobody else is trying again at the moment."""
+def newest_id(connection: Connection) -> int:
+    """Id of the newest row; 0 without any."""
+    return int(fetch_dicts(connection, "SELECT coalesce(max(quarantine_id), 0) AS id FROM quarantine")[0]["id"])
+
+
+def take_up(connection: Connection, selection: Selection, after: int, until: int, limit: int) -> list[Held]:
+    """Open rows with ids above `after` up to `until`, oldest first, that nobody else is trying again at the moment."""
     condition, values = selection.where()
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT quarantine_id, received_at, topic, payload, reason, detail, device_id FROM quarantine"  # noqa: S608
-            f" WHERE {condition} AND retried_at IS NULL AND quarantine_id > %s ORDER BY quarantine_id LIMIT %s"
-            " FOR UPDATE SKIP LOCKED",
-            [*values, after, limit],
+            f" WHERE {condition} AND retried_at IS NULL AND quarantine_id > %s AND quarantine_id <= %s"
+            " ORDER BY quarantine_id LIMIT %s FOR UPDATE SKIP LOCKED",
+            [*values, after, until, limit],
         )
         return [
             Held(number, QuarantineRow(to_us(received), bytes(topic), bytes(payload), reason, detail, device))
