@@ -2,7 +2,7 @@
 
 Pictures are GeoTIFFs of one place at several dates. For every ordered pair the second picture is moved by a known shift,
 turn and stretch and aligned with the first. Files of one place do not lie exactly on each other as delivered (several metres
-for aerial surveys); what the unmoved pair is found to be off by is therefore taken out and reported by itself. How true it is
+for aerial surveys); what the unmoved pair is found to be off by is taken out and reported by itself. How true it is
 shows in the closure: A to B to C and back to A must lead to where it began.
 """
 
