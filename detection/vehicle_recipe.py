@@ -65,8 +65,8 @@ class Mix:
     """Land-use pictures with our own labels."""
 
 
-MIXES = (Mix(0.25, 0.45, 0.0), Mix(0.25, 0.45, 0.45), Mix(0.8, 0.45, 0.45))
-"""The parts of training in turn. The last one shows the goods of rendered sites more often: to a network that has learnt
+MIXES = (Mix(0.25, 0.45, 0.0), Mix(0.25, 0.45, 0.45), Mix(0.8, 0.45, 0.45), Mix(1.0, 0.35, 0.45))
+"""The parts of training in turn. The last ones show the goods of rendered sites more often: to a network that has learnt
 packed cars, rows of pallets look like them."""
 
 
