@@ -111,6 +111,7 @@ class _Device:
     buffer: deque[tuple[float, int, bytes]] = field(default_factory=deque)
     """(monotonic time, sequence, payload)."""
     registers: dict[str, float] = field(default_factory=dict)
+    tampered: set[int] = field(default_factory=set)
 
 
 class _Line:
@@ -277,10 +278,11 @@ class Simulator:
             self._line(number).waiting.append((device.topic, payload))
 
     def _tamper(self, device: _Device, number: int) -> None:
-        _, _, payload = self._rng.choice(device.buffer)
+        _, sequence, payload = self._rng.choice(device.buffer)
         body = orjson.loads(payload)
-        if "values" not in body or body.get("tampered"):
+        if "values" not in body or sequence in device.tampered:
             return
+        device.tampered.add(sequence)
         name = next(iter(body["values"]))
         body["values"] = {name: _other(name, float(body["values"][name]))}
         self.report.conflicting += 1

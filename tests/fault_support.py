@@ -169,7 +169,11 @@ def settled(database: str, report: SimulationReport, timeout_s: float = 120.0) -
     """Waits until everything sent is in the tables, and holds the accounts: nothing missing, nothing twice."""
     kept = "SELECT (SELECT count(*) FROM reading) + (SELECT count(*) FROM reading_conflict)"
     awaited = report.values + report.conflicting
-    wait_for(lambda: number(database, kept) >= awaited, timeout_s, f"{awaited} values")
+    try:
+        wait_for(lambda: number(database, kept) >= awaited, timeout_s, f"{awaited} values")
+    except AssertionError as error:
+        stored = number(database, "SELECT count(*) FROM reading")
+        raise AssertionError(f"{stored} stored, {number(database, kept) - stored} conflicts; {report}") from error
     assert report.not_acknowledged == 0
     assert number(database, "SELECT count(*) FROM reading") == report.values
     assert number(database, "SELECT count(*) FROM reading_conflict") == report.conflicting
