@@ -139,7 +139,7 @@ def _vehicles(name: str, schedule: Schedule, job: Job) -> Card:
     rendered = job.rendered / "vehicles"
     parts = _vehicle_parts(schedule)
     pools: tuple[Pool, ...] = ()
-    for suffix, part, mix in zip(("", "-second", "-third"), parts, MIXES, strict=True):
+    for suffix, part, mix in zip(("", "-second", "-third", "-fourth"), parts, MIXES, strict=True):
         pools = mixed_pools(job.data, rendered, mix)
         start = _taught(job, name, VehicleTask(pools), part, _checkpoint(f"{name}{suffix}", part, job), start)
     more = {
@@ -149,12 +149,13 @@ def _vehicles(name: str, schedule: Schedule, job: Job) -> Card:
     return _finish_vehicles(name, schedule, job, start, pools, rendered, more)
 
 
-def _vehicle_parts(first: Schedule) -> tuple[Schedule, Schedule, Schedule]:
-    """The second part begins again at a lower rate and ends early; the third lets the rate fall to its end."""
+def _vehicle_parts(first: Schedule) -> tuple[Schedule, Schedule, Schedule, Schedule]:
+    """The second part begins again at a lower rate and ends early; the others let the rate fall to its end."""
     steps, horizon = (round(first.steps * share) for share in (10 / 11, 1.4))
     second = replace(first, steps=steps, horizon=horizon, rate=first.rate * 0.75, seed=first.seed + 1)
     third = replace(first, steps=round(first.steps * 8 / 11), horizon=0, rate=first.rate * 0.4, seed=first.seed + 2)
-    return first, second, third
+    fourth = replace(third, steps=round(first.steps * 5 / 11), rate=first.rate * 0.35, seed=first.seed + 3)
+    return first, second, third, fourth
 
 
 def _finish_vehicles(
@@ -186,6 +187,7 @@ def _finish_vehicles(
             "vehicles in deep shade and under trees",
             "vehicles cut by the picture's border",
             "lorries and buses are rare in the real training pictures: their lengths are the least certain",
+            "stacks of pallets in rows and small plant on roofs are at times taken for cars",
             "pictures coarser than 0.3 m per pixel",
         ),
     )
