@@ -52,6 +52,8 @@ ACCESS_LIST = """\
 user ingest
 topic read cw/v1/#
 topic write cw/v1/+/+/request
+topic read spBv1.0/#
+topic write spBv1.0/+/NCMD/+
 topic read $SYS/#
 
 # The simulated fleet and the replay tool speak for every device and read what these are asked for.
@@ -59,11 +61,23 @@ user fleet
 topic write cw/v1/+/+/telemetry
 topic write cw/v1/+/+/status
 topic read cw/v1/+/+/request
+topic write spBv1.0/#
+topic read spBv1.0/+/NCMD/+
 
 # A device signs in with its own id, and writes and reads under its own id only.
 pattern write cw/v1/+/%u/telemetry
 pattern write cw/v1/+/%u/status
 pattern read cw/v1/+/%u/request
+
+# A Sparkplug edge node signs in with its own id too; ingest checks which devices are registered behind it.
+pattern write spBv1.0/+/NBIRTH/%u
+pattern write spBv1.0/+/NDATA/%u
+pattern write spBv1.0/+/NDEATH/%u
+pattern write spBv1.0/+/DBIRTH/%u/+
+pattern write spBv1.0/+/DDATA/%u/+
+pattern write spBv1.0/+/DDEATH/%u/+
+pattern read spBv1.0/+/NCMD/%u
+pattern read spBv1.0/+/DCMD/%u/+
 """
 
 
