@@ -63,6 +63,7 @@ TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     ("security", "watch"): ("iot.devices_commands", "record what the broker refuses, bar floods"),
     ("security", "list"): ("iot.devices_commands", "what was refused"),
     ("observe", ""): ("iot.commands", "roll up readings and write daily observations"),
+    ("anomalies", ""): ("iot.anomaly_commands", "keep what is unusual in new readings"),
     ("quarantine", "list"): ("iot.quarantine_commands", "rejected messages by reason, device and time"),
     ("quarantine", "show"): ("iot.quarantine_commands", "one rejected message, byte for byte"),
     ("quarantine", "retry"): ("iot.quarantine_commands", "try rejected messages again after a fix"),

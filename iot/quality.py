@@ -226,6 +226,8 @@ def straight_lines(time_us: NDArray[np.int64], value: Floats) -> Mask:
 def _resolution(value: Floats) -> float:
     """Step of the last digit of most values; 1e-10 when they have more than nine."""
     known = value[np.isfinite(value) & (value != 0)]
+    if len(known) == 0:
+        return 1e-10
     sample = known[:: max(1, len(known) // 2_000)]
     for digits in range(10):
         unit = 10.0**-digits
