@@ -16,7 +16,6 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
-from rasterio.transform import from_origin
 
 FAULTS = ("Cell", "Cell-Multi", "Diode")
 """What is drawn: one hot cell, several, one third of the module warm."""
@@ -66,7 +65,7 @@ def draw_plant(
     image = np.full((edge, edge), _GROUND_C, np.float32) + rng.normal(0, 0.4, (edge, edge)).astype(np.float32)
     turn = np.deg2rad(turn_deg)
     u, v = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
-    transform = from_origin(origin[0], origin[1], gsd_m, gsd_m)
+    transform = Affine(gsd_m, 0.0, origin[0], 0.0, -gsd_m, origin[1])
     faults: dict[str, str] = {}
     features = []
     for row in range(rows):

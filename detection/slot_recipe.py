@@ -116,7 +116,7 @@ def covered(picture: Picture, rng: np.random.Generator) -> Picture:
     tone = rng.uniform(20, 220) + rng.normal(0, 12, 3)
     grain = tone + rng.normal(0, float(rng.uniform(2, 25)), (CHIP, size, 3))
     quarters = int(rng.integers(4))
-    out = np.ascontiguousarray(np.rot90(picture, quarters))
+    out = np.rot90(picture, quarters).copy()
     start = 0 if rng.random() < 0.6 else int(rng.integers(0, CHIP - size))
     out[:, start : start + size] = np.clip(grain, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(np.rot90(out, -quarters))
