@@ -25,7 +25,7 @@ MAX_STRETCH = 0.03
 """Largest departure of the scale from 1."""
 MIN_AGREEMENT = 0.10
 """Smallest normalised correlation of the gradients after alignment, and ..."""
-MIN_MATCHED_SHARE = 0.15
+MIN_MATCHED_SHARE = 0.20
 """... smallest share of the blocks that lie where the alignment says; measured by `evaluate registration`."""
 
 _PASSES = ((2, 4), (4, 5))
