@@ -46,6 +46,7 @@ class Site:
     WITNESSES = "site-witnesses"
     ALERTS = "site-alerts"
     SITE_ID = "site-id"
+    UNUSUAL = "site-unusual"
 
 
 class Alerts:

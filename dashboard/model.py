@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from collateral.db.alerts import Alert, AlertEvent
+from collateral.db.anomalies import AnomalyEpisode
 from collateral.db.coverage import CoverageRow
 from collateral.db.scenes import SiteScene
 from collateral.domain import Asset, Borrower, Device, Holiday, Loan, Observation, Score, Site, User
@@ -135,6 +136,8 @@ class SiteView:
     events: Mapping[int, Sequence[AlertEvent]]
     """History of each alert, oldest first."""
     holidays: Sequence[Holiday]
+    unusual: Sequence[AnomalyEpisode]
+    """Newest first."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from collateral.db import alerts as alert_rows
 from collateral.db import coverage as coverage_rows
 from collateral.db import credentials, reference
 from collateral.db.alerts import Alert
+from collateral.db.anomalies import AnomalyEpisode
 from collateral.db.pool import Pool, Role, fetch_dicts
 from collateral.db.scenes import scenes_of_site
 from collateral.db.scores import score_from_row
@@ -52,6 +53,8 @@ STALE_S = 120.0
 RECENT = timedelta(days=2)
 """Sites are scored every day: these days are read first, and older ones only for sites that are not among them."""
 HISTORY = timedelta(days=400)
+UNUSUAL = timedelta(days=90)
+MOST_UNUSUAL = 10
 MOST_ALERTS = 500
 LONGEST_SHELVING_H = 168
 
@@ -217,6 +220,7 @@ class Queries:
             assets = [one for one in reference.assets(connection) if one.site_id == site_id]
             devices = [one for one in reference.devices(connection) if one.site_id == site_id]
             holidays = reference.holidays(connection)
+            unusual = _unusual(connection, site_id)
             shown = {row["alert_id"] for row in _rows(connection, "alert_id", "officer_alert", "site_id", site_id)}
         with self._app.connection() as connection:
             alerts = [one for one in alert_rows.current_alerts(connection, site_id=site_id) if one.alert_id in shown]
@@ -229,7 +233,7 @@ class Queries:
             loans=[LoanView(loan, coverage.get(loan.loan_id)) for loan in loans], assets=assets, devices=devices,
             score=score, history=history, observations=observations, scenes=scenes, alerts=alerts,
             events={one.alert_id: [step for step in steps if step.alert_id == one.alert_id] for one in alerts},
-            holidays=holidays,
+            holidays=holidays, unusual=unusual,
         )
 
     def alerts(
@@ -308,6 +312,16 @@ def _loans(connection: Connection, site_id: str) -> list[Loan]:
         (site_id,),
     )
     return [Loan(**row) for row in rows]
+
+
+def _unusual(connection: Connection, site_id: str) -> list[AnomalyEpisode]:
+    rows = fetch_dicts(
+        connection,
+        "SELECT series_id, device_id, quantity, site_id, time_from, time_to, wait_days, reason, late, version"
+        " FROM officer_anomaly WHERE site_id = %s AND time_from >= %s ORDER BY time_from DESC, series_id LIMIT %s",
+        (site_id, datetime.now(UTC) - UNUSUAL, MOST_UNUSUAL),
+    )
+    return [AnomalyEpisode(**row) for row in rows]
 
 
 def _score(connection: Connection, site_id: str) -> Score | None:
