@@ -19,6 +19,7 @@ from collateral.db.pool import Pool
 from collateral.db.telemetry import Counts
 from collateral.progress import progress
 from iot.intake import RawMessage, block_of
+from iot.sparkplug import encode
 from iot.writer import BatchWriter
 
 SOUND_EVERY = 10
@@ -135,6 +136,7 @@ class Maker:
         self._ways: tuple[Callable[[int], tuple[bytes, bytes]], ...] = (
             self._cut, self._flipped, self._wrong_type, self._odd_number, self._deep, self._noise, self._huge, self._topic,
             self._odd_time, self._many, self._not_utf8, self._array, self._status, self._keys, self._spliced,
+            self._sparkplug,
         )  # fmt: skip
 
     def message(self, n: int) -> RawMessage:
@@ -247,6 +249,20 @@ class Maker:
         ]
         values = {**dict.fromkeys(names, 1.0), self._quantities[0]: 2.5}
         return self._topic_of(), json.dumps({"v": 1, "seq": n, "time": _START_MS, "values": values}).encode()
+
+    def _sparkplug(self, n: int) -> tuple[bytes, bytes]:
+        rng = self._rng
+        device = rng.choice(self._devices)
+        paths = (b"NBIRTH/%s", b"NDATA/%s", b"NDEATH/%s", b"DBIRTH/g/%s", b"DDATA/g/%s", b"DDEATH/g/%s", b"NCMD/%s", b"%s")
+        names = [rng.choice((*self._quantities, "bdSeq", "odd", "")) for _ in range(rng.randint(0, 4))]
+        metrics = [
+            (name, rng.choice((None, 1, 2**63)), rng.choice((0, 3, 8, 10, 11, 77)), rng.choice((1, 2.5, True, None, 1e300)))
+            for name in names
+        ]
+        payload = bytearray(encode(rng.choice((_START_MS + n, 0, 2**64 - 1)), rng.choice((None, n % 256, 300)), metrics))
+        for _ in range(rng.choice((0, 0, 1, 5))):
+            payload[rng.randrange(len(payload))] = rng.randrange(256)
+        return b"spBv1.0/S1/" + rng.choice(paths) % device, bytes(payload[: rng.choice((None, None, len(payload) // 2))])
 
     def _spliced(self, n: int) -> tuple[bytes, bytes]:
         first, second = self._valid(n), self._valid(n + 1)

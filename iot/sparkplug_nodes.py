@@ -200,7 +200,7 @@ class SparkplugBook:
         versions = node.births.get(place.device_id, []) if here else []
         if not here:
             self._ask(place)
-        births = _explaining(versions, sent_ms, received_us)
+        births = _explaining(versions, sent_ms, received_us if self._replaying else None)
         named: list[Metric] = []
         for metric in packet.metrics:
             meanings = {_meaning(metric, birth) for birth in births} if births else {_meaning(metric, None)}
@@ -299,8 +299,11 @@ def _meaning(metric: Metric, birth: Birth | None) -> tuple[str, int] | None:
     return name, datatype or (9 if type(metric.value) is float else 11)
 
 
-def _explaining(versions: Sequence[Birth], sent_ms: int, received_us: int) -> list[Birth]:
-    """The births that may explain a message: the one by the node's clock, and the one by ours."""
+def _explaining(versions: Sequence[Birth], sent_ms: int, received_us: int | None) -> list[Birth]:
+    """The births that may explain a message: the one by the node's clock, and the one by ours (None: it came just now)."""
+    if received_us is None:
+        current = sorted(versions, key=lambda birth: birth.received_us)[-1:]
+        return [*([birth for birth in versions if birth.born_ms <= sent_ms][-1:] or versions[:1]), *current]
     if len(versions) <= 1:
         return [birth for birth in versions if received_us > birth.after_us or sent_ms >= birth.born_ms]
     by_clock = [birth for birth in versions if birth.born_ms <= sent_ms][-1:] or versions[:1]

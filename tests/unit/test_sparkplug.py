@@ -215,12 +215,12 @@ def test_an_uncommitted_batch_is_read_again_from_what_is_stored() -> None:
         assert len(reader.book.read(will)) == 2
 
 
+_PATHS = ("NBIRTH/g", "DBIRTH/g/d", "NDATA/g", "DDATA/g/d", "NDEATH/g", "DDEATH/g/d", "NCMD/g", "DDATA/g", "X", "")
 _BYTES = st.one_of(st.binary(max_size=200), st.sampled_from([encode(T0, 3, [("weight_kg", 1, DOUBLE, 2.0)])]))
 
 
 @settings(max_examples=300, deadline=None)
-@given(_BYTES, st.randoms(use_true_random=False), st.sampled_from(["NBIRTH/g", "DBIRTH/g/d", "NDATA/g", "DDATA/g/d", "NDEATH/g",
-                                                                   "DDEATH/g/d", "NCMD/g", "DDATA/g", "X", ""]))  # fmt: skip
+@given(_BYTES, st.randoms(use_true_random=False), st.sampled_from(_PATHS))
 def test_any_bytes(payload: bytes, rng: random.Random, path: str) -> None:
     damaged = bytearray(payload)
     for _ in range(rng.randint(0, 3) if damaged else 0):

@@ -1,7 +1,8 @@
 """Writes a Sparkplug session with an encoder that is not ours: `make_sparkplug.py pysparkplug|tahu > sparkplug_NAME.json`.
 
-`pysparkplug` is pysparkplug 0.6.1; `tahu` is the Eclipse Tahu helper as mqtt-spb-wrapper 2.1.2 ships it. Both pin a paho-mqtt
-older than this project's, so they are no dependencies: download them with `pip download --no-deps`, unzip, set PYTHONPATH.
+`pysparkplug` is pysparkplug 0.6.1; `tahu` is the Eclipse Tahu helper as mqtt-spb-wrapper 2.1.2 ships it. Both pin a
+paho-mqtt older than this project's, so they are no dependencies: download them with `pip download --no-deps`, unzip, set
+PYTHONPATH.
 """
 
 from __future__ import annotations
