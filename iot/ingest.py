@@ -160,6 +160,8 @@ class Ingest:
         readable, writable, _ = select.select(readers, writers, [], self._wait_s(now))
         if pipe in readable:
             self._take_answer(pipe)
+            while pipe.poll():  # emptied before a batch is written, or both processes might wait for each other
+                self._take_answer(pipe)
         if socket is not None and socket in readable:
             self._read()
         if writable:

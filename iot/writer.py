@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -49,6 +49,10 @@ MOST_ATTEMPTS = 20
 """A message without aliases is tried at this many births; later by `collateral quarantine retry` only."""
 SETTLE_EVERY_S = 4.0
 """Between two rounds of settling message numbers."""
+ASKS_AT_ONCE = 250
+"""Requests handed over together: they fit into the pipe unread. The network process may be writing a batch just then, and
+two processes that both write would wait for each other for ever."""
+ASK_PAUSE_S = 0.05
 _LOG = logging.getLogger("iot.writer")
 
 
@@ -275,24 +279,30 @@ def run_writer(pipe: Pipe, plan: WriterPlan) -> None:
         writer = BatchWriter(pool, plan.client_id, plan.started_at)
         settling = Settling(pool, plan.patience_s)
         pipe.send("ready")
+        asks: deque[Missing | Rebirth] = deque()
         while True:
-            if not pipe.poll(settling.due_in_s()):
-                _ask(pipe, settling.run())
+            if not pipe.poll(ASK_PAUSE_S if asks else settling.due_in_s()):
+                if asks:
+                    _ask(pipe, asks)
+                else:
+                    asks.extend(settling.run())
                 continue
             blocks = pipe.recv()
             began = time.monotonic()
             counts = retry(partial(_write_now, writer, blocks), pipe)
             lag_s = time.time() - blocks[0].received_us / 1e6
             pipe.send(Answer(counts, time.monotonic() - began, lag_s, dict(writer.rejects)))
-            _ask(pipe, settling.heard())
-            _ask(pipe, writer.sparkplug.asks)
+            asks.extend(settling.heard())
+            asks.extend(writer.sparkplug.asks)
             writer.sparkplug.asks = []
+            _ask(pipe, asks)
             _explain(pool, writer)
 
 
-def _ask(pipe: Pipe, missing: Sequence[Missing | Rebirth]) -> None:
-    if missing:
-        pipe.send(list(missing))
+def _ask(pipe: Pipe, asks: deque[Missing | Rebirth]) -> None:
+    """Hands over the first `ASKS_AT_ONCE`; the others stay."""
+    if asks:
+        pipe.send([asks.popleft() for _ in range(min(len(asks), ASKS_AT_ONCE))])
 
 
 def _explain(pool: Pool, writer: BatchWriter) -> None:
