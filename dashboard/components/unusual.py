@@ -13,7 +13,7 @@ from dashboard.ids import Site as Ids
 from dashboard.model import SiteView, Viewer
 
 _YEAR = 365.0
-_COLUMNS = ("when", "device", "quantity", "what", "rare")
+_COLUMNS = ("when", "reading", "what")
 
 
 def unusual_card(viewer: Viewer, view: SiteView) -> Component:
@@ -33,16 +33,19 @@ def unusual_card(viewer: Viewer, view: SiteView) -> Component:
 
 def _row(viewer: Viewer, zone: str, one: AnomalyEpisode) -> Component:
     t, f = viewer.t, viewer.f
-    ends = html.Span(t("unusual.until", at=f.moment(one.time_to, zone)), className="note")
-    until = [ends] if one.time_to > one.time_from else []
+    hours = (one.time_to - one.time_from).total_seconds() / 3600
+    lasting = [html.Span(t("unusual.lasting", n=f.number(hours, 1)), className="note")] if hours > 0 else []
     late = [html.Span(t("unusual.late"), className="tag")] if one.late else []
     return html.Tr(
         [
-            html.Th([f.moment(one.time_from, zone), *until], scope="row"),
-            html.Td(one.device_id),
-            html.Td(t.named("reading", one.quantity)),
-            html.Td([t.named("unusual_reason", reason_family(one.reason)), *late]),
-            html.Td(_rarity(viewer, one.wait_days)),
+            html.Td([f.moment(one.time_from, zone), *lasting]),
+            html.Td([t.named("reading", one.quantity), html.Span(one.device_id, className="note")]),
+            html.Td(
+                [
+                    t.named("unusual_reason", reason_family(one.reason)), *late,
+                    html.Span(_rarity(viewer, one.wait_days), className="note"),
+                ]
+            ),
         ]
     )
 
