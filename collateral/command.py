@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -32,3 +33,13 @@ class Command:
     run: Callable[[argparse.Namespace, Settings], Outcome]
     configure: Callable[[argparse.ArgumentParser], None] = lambda parser: None
     """Adds the command's own arguments."""
+
+
+def acting(given: str | None) -> str:
+    """Who does it: as given, else the login name, else `unknown` (an account without a name, as in containers)."""
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from collateral.db import audit, devices
 from collateral.db.pool import Pool
-from collateral.db.reference import portfolio, write_portfolio
+from collateral.db.reference import hold_portfolio, portfolio, write_portfolio
 from collateral.domain import Device
 from collateral.errors import InvalidInputError, ServiceError
 from collateral.services import local
-from collateral.services.mosquitto import Mosquitto, hash_password
-from collateral.services.system import process_birth, server_account
+from collateral.services.mosquitto import FLEET, INGEST, Mosquitto, hash_password
+from collateral.services.system import process_birth, server_account, write_private
+from iot.topics import Channel, build_topic
 
 
 class BrokerAccounts:
@@ -39,16 +40,23 @@ class BrokerAccounts:
             )
         home = Path(state.home or self._runtime)
         broker = Mosquitto(home, local.broker_binaries(self._runtime), server_account(home / "postgres"))
-        with pool.connection() as connection:
-            hashes = devices.valid_hashes(connection)
         runs = server.birth is not None and process_birth(server.pid) == server.birth
-        broker.set_devices(hashes, server.pid if runs else None)
+        with pool.connection() as connection:
+            devices.hold_accounts(connection)  # or an older list could be written over a newer one: a revoked device is back
+            hashes = devices.valid_hashes(connection)
+            broker.set_devices(hashes, server.pid if runs else None)
         return len(hashes)
 
 
 def register(pool: Pool, device: Device, by: str) -> None:
-    """Adds a device to the portfolio. Raises `InvalidInputError` when the id is taken or the site unknown."""
+    """Adds a device to the portfolio.
+
+    Raises:
+        InvalidInputError: an id cannot stand in a topic; the device's is taken; the site is unknown.
+    """
+    build_topic(device.site_id, device.device_id, Channel.TELEMETRY)
     with pool.connection() as connection:
+        hold_portfolio(connection)  # or what another import writes meanwhile would be ended
         current = portfolio(connection)
         if any(known.device_id == device.device_id for known in current.devices):
             raise InvalidInputError(
@@ -65,8 +73,14 @@ def issue(pool: Pool, device_id: str, by: str, passport: devices.Passport | None
     """Gives a device a password, which is returned and kept nowhere. `again` replaces one that is there.
 
     Raises:
-        InvalidInputError: the device is not registered; or it has a credential (it has none, with `again`).
+        InvalidInputError: the device is not registered; its id cannot be an account; or it has a credential (it has none,
+            with `again`).
     """
+    if ":" in device_id or device_id in (INGEST, FLEET):
+        raise InvalidInputError(
+            f"Device id {device_id!r} cannot be an account at the broker: a colon ends the name there, and {INGEST} and "
+            f"{FLEET} are the services' own. Register the device under another id."
+        )
     password = secrets.token_urlsafe(24)
     with pool.connection() as connection:
         devices.require_device(connection, device_id)
@@ -98,6 +112,5 @@ def export_accounts(pool: Pool, path: Path) -> int:
     with pool.connection() as connection:
         hashes = devices.valid_hashes(connection)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text("".join(f"{name}:{value}\n" for name, value in hashes.items()))
+    write_private(path, "".join(f"{name}:{value}\n" for name, value in hashes.items()))
     return len(hashes)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import time
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from collateral.command import Command, Outcome
+from collateral.command import Command, Outcome, acting
 from collateral.db import devices
 from collateral.db.devices import Passport
 from collateral.db.pool import Pool, Role
@@ -26,7 +25,7 @@ OWNERS = ("borrower", "bank", "third_party")
 
 def _device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device", help="device id, which is also its account at the broker")
-    parser.add_argument("--by", default=getpass.getuser(), help="who does it, for the audit trail")
+    parser.add_argument("--by", help="who does it, for the audit trail (default: the login name)")
 
 
 def _passport(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +81,7 @@ def _add(args: argparse.Namespace, settings: Settings) -> Outcome:
         raise UsageError(f"--interval {args.interval} is not a number of seconds above 0.")
     device = Device(args.device, args.site, args.asset, args.model, args.owner, quantities, args.interval, args.gateway)
     with Pool(settings.require_database(), Role.APP, size=1) as pool:
-        register(pool, device, args.by)
+        register(pool, device, acting(args.by))
     return Outcome({"device": args.device, "site": args.site, "registered": True})
 
 
@@ -101,7 +100,7 @@ def _rotate(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _issue(args: argparse.Namespace, settings: Settings, passport: Passport | None, again: bool) -> Outcome:
     with Pool(settings.require_database(), Role.APP, size=1) as pool:
-        password = issue(pool, args.device, args.by, passport, again)
+        password = issue(pool, args.device, acting(args.by), passport, again)
         told = _tell(pool, settings)
     note = "shown once and kept nowhere"
     return Outcome({"device": args.device, "username": args.device, "password": password, "note": note, "broker_told": told})
@@ -109,7 +108,7 @@ def _issue(args: argparse.Namespace, settings: Settings, passport: Passport | No
 
 def _revoke(args: argparse.Namespace, settings: Settings) -> Outcome:
     with Pool(settings.require_database(), Role.APP, size=1) as pool:
-        revoke(pool, args.device, args.by)
+        revoke(pool, args.device, acting(args.by))
         told = _tell(pool, settings)
     return Outcome({"device": args.device, "revoked": True, "broker_told": told})
 
@@ -134,6 +133,8 @@ def _export(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 
 def _watch(args: argparse.Namespace, settings: Settings) -> Outcome:
+    if not 0.1 <= args.every <= 86_400:
+        raise UsageError(f"--every {args.every} is not between 0.1 and 86400 seconds.")
     runtime = settings.runtime.resolve()
     state = local.read_state(runtime)
     if state.servers.get("broker") is None:
@@ -153,6 +154,8 @@ def _watch(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 
 def _events(args: argparse.Namespace, settings: Settings) -> Outcome:
+    if not 0 < args.hours <= 1_000_000:
+        raise UsageError(f"--hours {args.hours} is not between 0 and 1000000.")
     since = datetime.now(UTC) - timedelta(hours=args.hours)
     with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
         rows = devices.security_events(connection, since)

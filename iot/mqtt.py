@@ -35,7 +35,11 @@ def make_client_of(
     kind: type[ClientT], url: str, client_id: str, clean_session: bool, manual_ack: bool = False, window: int = 0
 ) -> ClientT:
     """As `make_client`, of a class of one's own."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # its text would show what may be a password
+        parts, port = urlsplit(""), None
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
         raise InvalidInputError(
             f"The broker address {mask_secrets(url)!r} is not of the form mqtt://user:password@host:port."
@@ -58,7 +62,7 @@ def make_client_of(
     client.connect_timeout = 5.0
     if window:
         client.max_inflight_messages_set(window)
-    client.connect_async(parts.hostname, parts.port or (8883 if secure else 1883), KEEPALIVE_S)
+    client.connect_async(parts.hostname, port or (8883 if secure else 1883), KEEPALIVE_S)
     return client
 
 

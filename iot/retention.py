@@ -32,6 +32,8 @@ from collateral.errors import InvalidInputError, ServiceError
 
 EDITION = "this server is the Apache edition of TimescaleDB; compression needs the Community edition"
 
+MOST_DAYS = 36_500
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -74,8 +76,8 @@ def read_policy(path: Path) -> Policy:
             key = f"{table}_{name}"
             if key not in known:
                 raise InvalidInputError(f"{path}: {table}.{name} is not a rule; rules are {', '.join(sorted(known))}.")
-            if type(days) is not int or days < 0:
-                raise InvalidInputError(f"{path}: {table}.{name} is {days!r}; give whole days, 0 for ever.")
+            if type(days) is not int or not 0 <= days <= MOST_DAYS:
+                raise InvalidInputError(f"{path}: {table}.{name} is {days!r}; give 1 to {MOST_DAYS} whole days, 0 for ever.")
             found[key] = days
     return Policy(**found)
 

@@ -84,6 +84,8 @@ def read_journeys(root: Path) -> list[Journey]:
     project = _utm(frame["longitude"].to_numpy(np.float64), frame["latitude"].to_numpy(np.float64))
     out = []
     for name, rows in frame.groupby("trip_id"):
+        if len(rows) < 2:
+            continue  # one position is no journey
         x, y = project.transform(rows["longitude"].to_numpy(np.float64), rows["latitude"].to_numpy(np.float64))
         out.append(Journey(str(name), Track(rows["time_s"].to_numpy(np.float64), np.column_stack([x, y]))))
     if len(out) < 3:

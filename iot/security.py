@@ -19,7 +19,7 @@ from collateral.db.pool import Pool
 _LINE = re.compile(r"^(?P<at>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d): (?P<text>.*)$")
 _GONE = r"^Client (?P<client>.+?) (?:\[(?P<address>[^\]]*)\] )?disconnected"
 _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("foreign_topic", re.compile(r"^Denied PUBLISH from (?P<client>\S+) \(.*?'(?P<topic>.*?)'")),
+    ("foreign_topic", re.compile(r"^Denied PUBLISH from (?P<client>.+?) \(.*?'(?P<topic>.*?)'")),
     ("not_authorised", re.compile(_GONE + r"[,:] not authorised")),
     ("too_large", re.compile(_GONE + r".*(?:oversize|too large)", re.IGNORECASE)),
     ("certificate", re.compile(r"^OpenSSL Error\[\d+\]: (?P<reason>.*(?:certificate|unknown ca|alert).*)$", re.IGNORECASE)),
@@ -75,22 +75,28 @@ class LogReader:
 
 @dataclass
 class FloodWatch:
-    """Finds devices that send far more than their interval says."""
+    """Finds devices that send far more than their interval says.
+
+    What fills an outage is no flood: messages count over the time that they measured, where that is longer than the time in
+    which they came. A device's clock may run ahead by minutes at most, so a flood gains little by false times.
+    """
 
     intervals_s: Mapping[str, float]
-    before: Mapping[str, int] | None = None
+    before: Mapping[str, tuple[int, datetime | None]] | None = None
     at: datetime | None = None
 
-    def look(self, counts: Mapping[str, int], now: datetime) -> list[SecurityEvent]:
-        """Compares with the last look; the first look only remembers."""
+    def look(self, counts: Mapping[str, tuple[int, datetime | None]], now: datetime) -> list[SecurityEvent]:
+        """Compares messages and newest time of each device with the last look; the first look only remembers."""
         before, since = self.before, self.at
         self.before, self.at = dict(counts), now
         if before is None or since is None or now <= since:
             return []
         seconds = (now - since).total_seconds()
         events = []
-        for device, total in counts.items():
-            rate = (total - before.get(device, 0)) / seconds
+        for device, (total, newest) in counts.items():
+            known, last = before.get(device, (0, None))
+            measured = (newest - last).total_seconds() if newest is not None and last is not None else 0.0
+            rate = (total - known) / max(seconds, measured)
             allowed = max(FLOOD_LEAST_PER_S, FLOOD_FACTOR / self.intervals_s.get(device, 1.0))
             if rate > allowed:
                 detail = {"messages_per_s": round(rate, 1), "allowed_per_s": round(allowed, 1)}

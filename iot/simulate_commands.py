@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 
@@ -68,13 +69,13 @@ def _simulate(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _check(args: argparse.Namespace, troubles: Troubles) -> None:
     for name, value in (("devices", args.devices), ("rate", args.rate), ("seconds", args.seconds)):
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise UsageError(f"--{name} {value} is not a number above 0.")
     if not 1 <= args.connections <= 1_000:
         raise UsageError(f"--connections {args.connections} is not between 1 and 1000.")
     for row in fields(Troubles):
         value = getattr(troubles, row.name)
-        if value < 0 or (value > 1 and not row.name.endswith("_s")):
+        if not 0 <= value < math.inf or (value > 1 and not row.name.endswith("_s")):
             raise UsageError(f"--{row.name.replace('_', '-')} {value} is not between 0 and 1.")
 
 

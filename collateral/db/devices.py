@@ -14,6 +14,9 @@ from psycopg2.extras import execute_values
 from collateral.db.pool import fetch_dicts
 from collateral.errors import InvalidInputError
 
+ACCOUNTS_LOCK = 7_203_519
+"""Advisory lock of who writes the broker's accounts."""
+
 
 @dataclass(frozen=True)
 class RegisteredDevice:
@@ -142,6 +145,12 @@ def device_intervals(connection: Connection) -> dict[str, float]:
         return {str(device): float(interval) for device, interval in cursor.fetchall()}
 
 
+def hold_accounts(connection: Connection) -> None:
+    """One at a time tells the broker who may sign in, until its transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (ACCOUNTS_LOCK,))
+
+
 def valid_hashes(connection: Connection) -> dict[str, str]:
     """Password hash of every device that may sign in now."""
     rows = fetch_dicts(
@@ -153,11 +162,11 @@ def valid_hashes(connection: Connection) -> dict[str, str]:
     return {str(row["device_id"]): str(row["password_hash"]) for row in rows}
 
 
-def message_counts(connection: Connection) -> dict[str, int]:
-    """Messages taken from each device so far."""
+def message_counts(connection: Connection) -> dict[str, tuple[int, datetime | None]]:
+    """Messages taken from each device so far, and the newest time by its clock."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT device_id, messages FROM device_state")
-        return {str(device): int(messages) for device, messages in cursor.fetchall()}
+        cursor.execute("SELECT device_id, messages, last_time FROM device_state")
+        return {str(device): (int(messages), newest) for device, messages, newest in cursor.fetchall()}
 
 
 def write_security_events(connection: Connection, events: Sequence[SecurityEvent]) -> int:

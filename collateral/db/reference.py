@@ -179,6 +179,12 @@ def revisions(connection: Connection, part: str, as_known: datetime | None = Non
     return {"|".join(str(row[name]) for name in table.key): int(row["revision"]) for row in rows}
 
 
+def hold_portfolio(connection: Connection) -> None:
+    """Nobody else writes the portfolio until this transaction ends; for who reads it and writes it back."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITE_LOCK,))
+
+
 def write_portfolio(
     connection: Connection, given: Portfolio, known_at: datetime, by: str, allow_removal: bool = True,
     untouched: Collection[str] = (),
@@ -206,8 +212,7 @@ def write_portfolio(
         raise InvalidInputError(f"known_at {known_at.isoformat()} names no time zone; add one, e.g. a trailing Z.")
     if known_at > datetime.now(UTC):
         raise InvalidInputError(f"known_at {known_at.isoformat()} lies in the future; nothing can be known then already.")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITE_LOCK,))
+    hold_portfolio(connection)
     written: dict[str, int] = {}
     deleted = 0
     for table in TABLES:

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from collateral.command import Command, Outcome
+from collateral.command import Command, Outcome, acting
 from collateral.db import audit, reference
 from collateral.db.pool import Pool
 from collateral.errors import InvalidInputError, UsageError
@@ -34,15 +34,6 @@ def parse_time(text: str, option: str) -> datetime:
     return time.astimezone(UTC)
 
 
-def _who(given: str | None) -> str:
-    if given:
-        return given
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in containers
-        return "unknown"
-
-
 def _import(args: argparse.Namespace, settings: Settings) -> Outcome:
     known_at = parse_time(args.known_at, "--known-at") if args.known_at else datetime.now(UTC)
     checked = read_folder(Path(args.folder))
@@ -54,7 +45,7 @@ def _import(args: argparse.Namespace, settings: Settings) -> Outcome:
         return Outcome({"written": {}, "problems": listed}, f"{text}\n{counted}", ok=False)
     if args.check:
         return Outcome({"written": {}, "problems": listed}, f"{text}\nNo error; nothing was written.".lstrip())
-    by = _who(args.by)
+    by = acting(args.by)
     with Pool(settings.require_database(), size=1) as pool, pool.connection() as connection:
         written = reference.write_portfolio(
             connection, checked.portfolio, known_at, by, args.allow_removal, untouched=checked.absent
@@ -80,7 +71,7 @@ def _schema(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _password(args: argparse.Namespace, settings: Settings) -> Outcome:
     password = generate_password() if args.generate else _ask()
-    by = _who(args.by)
+    by = acting(args.by)
     with Pool(settings.require_database(), size=1) as pool, pool.connection() as connection:
         set_password(connection, args.username, password)
         audit.record(connection, by, "password set", args.username, {})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +23,8 @@ from collateral.db.pool import Pool, Role
 from collateral.errors import InvalidInputError
 from collateral.services.mosquitto import Tls, hash_password
 from collateral.services.system import free_port, server_account
-from iot.devices import issue, revoke
+from iot.devices import BrokerAccounts, export_accounts, issue, revoke
+from iot.devices import register as add_device
 from iot.mqtt import leave, make_client
 from iot.payload import encode_telemetry
 from iot.security import BLOCK, Watch
@@ -238,6 +242,46 @@ def test_credentials_are_given_once_and_named_clearly(pool: Pool) -> None:
             "none",
         )
         assert second not in str(stored)
+
+
+@pytest.mark.parametrize("name", ["a:b", "fleet", "ingest"])
+def test_a_device_is_never_an_account_of_the_services(database: str, name: str) -> None:
+    register(database, [device(name, ["active_power_kw"])])
+    with Pool(database, Role.APP, size=1) as pool, pytest.raises(InvalidInputError, match="cannot be an account"):
+        issue(pool, name, "ann")
+
+
+def test_a_device_id_cannot_write_lines_of_the_password_file(pool: Pool) -> None:
+    forged = replace(device("m3", ["active_power_kw"]), device_id="m3\nfleet")
+    with pool, pytest.raises(InvalidInputError, match="cannot stand in a topic"):
+        add_device(pool, forged, "ann")
+
+
+def test_an_older_list_of_accounts_is_never_written_over_a_newer_one(pool: Pool, database: str, tmp_path: Path) -> None:
+    server = {"port": 1, "pid": 0, "birth": None, "version": "", "origin": ""}
+    state = {"home": str(tmp_path), "servers": {"broker": server}, "endpoints": {}}
+    (tmp_path / "services.json").write_text(json.dumps(state))
+    with pool, Pool(database, Role.APP, size=1) as other:
+        issue(pool, "m1", "ann")
+        issue(pool, "m2", "ann")
+        with pool.connection() as connection:
+            devices.hold_accounts(connection)
+            telling = threading.Thread(target=BrokerAccounts(tmp_path).sync, args=(other,), daemon=True)
+            telling.start()
+            telling.join(0.5)
+            devices.revoke_credential(connection, "m1", "ann")
+        telling.join(10)
+    assert [line.split(":")[0] for line in (tmp_path / "mosquitto" / "devices").read_text().splitlines()] == ["m2"]
+
+
+def test_the_exported_list_is_private_whatever_was_there(pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "passwords"
+    path.write_text("old")
+    path.chmod(0o644)
+    with pool:
+        issue(pool, "m1", "ann")
+        assert export_accounts(pool, path) == 1
+    assert path.stat().st_mode & 0o777 == 0o600 and path.read_text().startswith("m1:$7$")
 
 
 def test_hashes_are_as_the_broker_writes_them() -> None:

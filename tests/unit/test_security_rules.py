@@ -1,0 +1,72 @@
+"""What counts as a flood, what the broker's log says, and inputs that no command may fall over."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from collateral.errors import InvalidInputError, UsageError
+from iot.mqtt import make_client
+from iot.retention import read_policy
+from iot.routes_evaluate import read_journeys
+from iot.security import FloodWatch, read_events
+from iot.simulate import Troubles
+from iot.simulate_commands import _check
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+LOOK = timedelta(seconds=10)
+
+
+def test_what_fills_an_outage_is_no_flood() -> None:
+    watch = FloodWatch({"m1": 1.0})
+    assert watch.look({"m1": (100, NOW - timedelta(hours=2))}, NOW) == []
+    assert watch.look({"m1": (7_300, NOW + LOOK)}, NOW + LOOK) == []  # two hours of a second each, taken in ten seconds
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), LOOK, timedelta(minutes=5)])
+def test_as_many_about_the_present_are_one(ahead: timedelta) -> None:
+    watch = FloodWatch({"m1": 1.0})
+    watch.look({"m1": (100, NOW)}, NOW)
+    events = watch.look({"m1": (100 + 60 * 600, NOW + ahead)}, NOW + LOOK)
+    assert [(event.kind, event.device_id) for event in events] == [("flood", "m1")]
+
+
+def test_a_client_with_spaces_in_its_name_does_not_hide() -> None:
+    said = "Denied PUBLISH from good disconnected (d0, q1, r0, m1, 'cw/v1/S1/m2/telemetry', ... (9 bytes))"
+    line = f"2026-05-01T00:00:00: {said}"
+    (event,) = read_events([line])
+    assert (event.kind, event.client) == ("foreign_topic", "good disconnected")
+
+
+@pytest.mark.parametrize("url", ["mqtt://ingest:pa/ssword@127.0.0.1:1883", "mqtt://u:p@[::1", "mqtt://u:p@host:99999"])
+def test_an_address_that_cannot_be_read_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        make_client(url, "c", clean_session=True)
+    assert caught.value.__cause__ is None and caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["rate", "seconds", "skew_s"])
+def test_endless_load_is_a_mistake_of_use(name: str) -> None:
+    chosen = {"devices": 1, "rate": 1.0, "seconds": 1.0, "connections": 1, name: math.inf}
+    troubles = Troubles(**{name: math.inf}) if name in asdict(Troubles()) else Troubles()
+    with pytest.raises(UsageError, match=name.replace("_", ".")):
+        _check(argparse.Namespace(**chosen), troubles)
+
+
+def test_days_beyond_every_calendar_are_no_policy(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("[reading]\nkeep_days = 9999999\n")
+    with pytest.raises(InvalidInputError, match="36500"):
+        read_policy(path)
+
+
+def test_a_trip_of_one_position_is_passed_over(tmp_path: Path) -> None:
+    rows = [f"{trip},2026-05-01T00:0{n}:00,31.{n},121.0" for trip in "abc" for n in range(3)]
+    rows.append("d,2026-05-01T00:00:00,31.0,121.0")
+    (tmp_path / "trips.csv").write_text("\n".join(["trip_id,timestamp,latitude,longitude", *rows]))
+    assert [journey.name for journey in read_journeys(tmp_path)] == ["a", "b", "c"]
