@@ -152,7 +152,7 @@ class Intake(paho.Client):
                 if command & 6:
                     payload += 2
                     owed.append(data[topic_end:payload])
-                if payload > end:
+                if payload > end or end == begin + 2:
                     code = paho.MQTT_ERR_PROTOCOL
                     break
                 if data[begin + 2] == _DOLLAR and not command & 6:

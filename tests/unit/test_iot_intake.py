@@ -101,3 +101,25 @@ def test_paho_has_what_is_leant_on() -> None:
     client = make_client_of(Intake, "mqtt://u:p@127.0.0.1:1", "c", clean_session=True)
     assert [name for name in PAHO_INSIDE if not hasattr(client, name)] == []
     assert {"command", "packet", "remaining_length", "pos"} <= set(client._in_packet)
+
+
+class Wild(Intake):
+    """An intake of a broker that sends anything; paho's own handlers read it."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2)
+        self.data = data
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        return self.data
+
+
+@pytest.mark.parametrize("frame", [b"\x30\x02\x00\x00", b"\x90\x00", b"\x90\x01\x00", b"\xb0\x01\x00", b"\x20\x00"])
+def test_a_frame_shorter_than_its_kind_ends_the_connection(frame: bytes) -> None:
+    assert Wild(frame)._packet_read() == paho.MQTT_ERR_PROTOCOL
+
+
+@settings(max_examples=300, deadline=None)
+@given(kind=st.integers(0, 255), body=st.binary(max_size=40), rest=st.binary(max_size=20))
+def test_garbage_from_the_broker_raises_nothing(kind: int, body: bytes, rest: bytes) -> None:
+    assert isinstance(Wild(bytes([kind, len(body)]) + body + rest)._packet_read(), int)
