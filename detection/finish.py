@@ -18,7 +18,7 @@ from detection.evaluate import Findings, find, pooled, to_grid
 from detection.evaluate_pictures import panel_probability, slot_chip
 from detection.infer import HEAVY_M, PanelSegmenter, SlotClassifier, VehicleDetector
 from detection.metrics import best_threshold, fit_calibration
-from detection.presence import raw_presence
+from detection.presence import presence_threshold, raw_presence
 from detection.weightfile import Card, write_weights
 
 _PLAIN = (1.0, 0.0)
@@ -128,7 +128,7 @@ def finish_panels(
         **origin.config,
         "presence_calibration": list(fit_calibration(raw, labels)),
         "presence_calibrator": about,
-        "presence_threshold": best_threshold(calibrator(raw), labels, int(labels.sum())),
+        "presence_threshold": presence_threshold(calibrator(raw), labels),
     }
     if len(masks) >= _LEAST_MASKS:
         config["area_spread"] = area_spread(segmenter, masks)

@@ -20,6 +20,8 @@ from detection.paste import paste_panels
 
 GSD_M = 0.2
 """Metres per pixel of the model grid."""
+FINE_GSD_M = 0.165
+"""The same of the research weights: half as many pixels again for the same ground, for small arrays."""
 CROP = 160
 NONE, PANEL, UNKNOWN = 0, 1, 2
 """Values of a target: no panel, panel, not known. A target all unknown means "panels somewhere"."""
@@ -75,7 +77,8 @@ def turned(
 class ChipPool:
     """Roof chips, half of them with panels: outlined where `outlines` has them, else "panels somewhere"."""
 
-    def __init__(self, chips: Sequence[Chip], outlines: Outlines) -> None:
+    def __init__(self, chips: Sequence[Chip], outlines: Outlines, gsd_m: float = GSD_M) -> None:
+        self._gsd_m = gsd_m
         self._with = [(chip, _chip_target(chip, outlines.get(chip.name))) for chip in chips if chip.label]
         self._without = [(chip, np.zeros(chip.image.shape[:2], np.uint8)) for chip in chips if not chip.label]
 
@@ -83,9 +86,9 @@ class ChipPool:
         """A chip with panels or one without."""
         pool = self._with if rng.random() < 0.6 else self._without
         chip, target = pool[int(rng.integers(len(pool)))]
-        picture, mask = turned(chip.image, target, chip.gsd_m / GSD_M * float(rng.uniform(0.85, 1.2)), rng)
+        picture, mask = turned(chip.image, target, chip.gsd_m / self._gsd_m * float(rng.uniform(0.85, 1.2)), rng)
         if not mask.any() and not chip.label and rng.random() < 0.25:
-            picture = paste_decoys(picture, GSD_M, rng)
+            picture = paste_decoys(picture, self._gsd_m, rng)
         return picture, mask
 
 
@@ -103,7 +106,8 @@ def _chip_target(chip: Chip, polygons: Sequence[NDArray[np.float32]] | None) -> 
 class MaskPool:
     """Pictures with masks; most cuts lie around panels."""
 
-    def __init__(self, items: Sequence[MaskedImage], near: float = 0.7) -> None:
+    def __init__(self, items: Sequence[MaskedImage], near: float = 0.7, gsd_m: float = GSD_M) -> None:
+        self._gsd_m = gsd_m
         self._items = [(item, _places(item.mask)) for item in items]
         self._near = near
 
@@ -114,7 +118,8 @@ class MaskPool:
         if len(places) and rng.random() < self._near:
             y, x = places[int(rng.integers(len(places)))]
             focus = (float(x), float(y))
-        return turned(item.image, item.mask.view(np.uint8), item.gsd_m / GSD_M * float(rng.uniform(0.85, 1.2)), rng, focus)
+        scale = item.gsd_m / self._gsd_m * float(rng.uniform(0.85, 1.2))
+        return turned(item.image, item.mask.view(np.uint8), scale, rng, focus)
 
 
 def _places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -135,7 +140,8 @@ class Background:
 class DrawnPool:
     """Panels drawn on photographs and on drawn towns, often beside decoys; one cut in five shows none."""
 
-    def __init__(self, backgrounds: Sequence[Background], towns: float = 0.4) -> None:
+    def __init__(self, backgrounds: Sequence[Background], towns: float = 0.4, gsd_m: float = GSD_M) -> None:
+        self._gsd_m = gsd_m
         self._backgrounds = backgrounds
         self._towns = towns
 
@@ -143,17 +149,18 @@ class DrawnPool:
         """A background, decoys, panels."""
         picture, allowed = self._ground(rng)
         if rng.random() < 0.35:
-            picture = paste_decoys(picture, GSD_M, rng)
+            picture = paste_decoys(picture, self._gsd_m, rng)
         if rng.random() < 0.2:
             return picture, np.zeros((CROP, CROP), np.uint8)
-        drawn, mask = paste_panels(picture, GSD_M, rng, allowed)
+        drawn, mask = paste_panels(picture, self._gsd_m, rng, allowed)
         return drawn, mask.astype(np.uint8)
 
     def _ground(self, rng: np.random.Generator) -> tuple[Picture, NDArray[np.bool_] | None]:
         if rng.random() < self._towns:
-            town = draw_town(CROP, GSD_M, rng)
+            town = draw_town(CROP, self._gsd_m, rng)
             return town.picture, town.roof
         item = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
         where = np.ones(item.picture.shape[:2], np.uint8) if item.allowed is None else item.allowed.view(np.uint8)
-        picture, allowed = turned(item.picture, where, item.gsd_m / GSD_M * float(rng.uniform(0.85, 1.2)), rng)
+        scale = item.gsd_m / self._gsd_m * float(rng.uniform(0.85, 1.2))
+        picture, allowed = turned(item.picture, where, scale, rng)
         return picture, allowed > 0 if item.allowed is not None else None

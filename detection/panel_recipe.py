@@ -26,6 +26,7 @@ from detection.dataset import (
 from detection.models.backbone import load_imagenet
 from detection.models.panels import PanelNet
 from detection.panel_pools import (
+    FINE_GSD_M,
     GSD_M,
     PANEL,
     UNKNOWN,
@@ -36,10 +37,11 @@ from detection.panel_pools import (
     PanelPool,
     read_outlines,
 )  # fmt: skip
-from detection.presence import AREA_M2
 
 HOLD_EVERY = 6
 """Every sixth chip of the train split is kept for calibration."""
+_ANSWER_M2 = 6.0
+"""The most probable area of a chip that answers whether it shows panels."""
 _TILE_BLOCK, _TILE_EVERY = 10, 8
 """Satellite tiles are kept for calibration in blocks of ten neighbouring numbers, every eighth block."""
 _ROADS_EVERY = 4
@@ -57,6 +59,9 @@ class PanelTask:
 
     pools: tuple[tuple[float, PanelPool], ...]
     """Share of the samples (they sum to 1), and where these come from."""
+    gsd_m: float = GSD_M
+    changed: float = 1.0
+    """Chance that a picture's light, colour and sharpness are changed."""
 
     def model(self) -> nn.Module:
         """The network, with ImageNet weights in its backbone."""
@@ -69,7 +74,8 @@ class PanelTask:
         shares = [share for share, _ in self.pools]
         _, pool = self.pools[int(rng.choice(len(shares), p=shares))]
         picture, target = pool.sample(rng)
-        picture = photometric(_stretched(picture, rng), rng)
+        if self.changed >= 1 or rng.random() < self.changed:
+            picture = photometric(_stretched(picture, rng), rng)
         return torch.from_numpy(picture.transpose(2, 0, 1).copy()), torch.from_numpy(target)
 
     def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -81,7 +87,7 @@ class PanelTask:
         pixels = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         cross = (pixels * known).sum() / known.sum().clamp(min=1)
         dice = _dice(logits[shown], wanted[shown], known[shown]) if bool(shown.any()) else logits.sum() * 0
-        count = round(AREA_M2 / GSD_M**2)
+        count = round(_ANSWER_M2 / self.gsd_m**2)
         best = logits.flatten(1).topk(count, dim=1).values.mean(dim=1)
         asked = somewhere | ~shown
         answer = cross * 0
@@ -136,12 +142,12 @@ def read_data(data: Path, rendered: Path | None = None) -> PanelData:
     return PanelData(kept, _backgrounds(data), tuple(scenes), tuple(chips[::HOLD_EVERY]), tuple(held))
 
 
-def default_task(data: PanelData) -> PanelTask:
-    """Chips, drawn panels and, where given, rendered scenes."""
-    chips, drawn = ChipPool(data.chips, read_outlines()), DrawnPool(data.backgrounds)
+def default_task(data: PanelData, chips: float = 0.3) -> PanelTask:
+    """Chips (that share), drawn panels and, where given, rendered scenes (0.15)."""
+    roofs, drawn = ChipPool(data.chips, read_outlines()), DrawnPool(data.backgrounds)
     if not data.rendered:
-        return PanelTask(((0.35, chips), (0.65, drawn)))
-    return PanelTask(((0.3, chips), (0.55, drawn), (0.15, MaskPool(data.rendered))))
+        return PanelTask(((chips, roofs), (1 - chips, drawn)))
+    return PanelTask(((chips, roofs), (0.85 - chips, drawn), (0.15, MaskPool(data.rendered))))
 
 
 def research_task(data: PanelData, tiles: Sequence[MaskedImage]) -> PanelTask:
@@ -150,6 +156,16 @@ def research_task(data: PanelData, tiles: Sequence[MaskedImage]) -> PanelTask:
     if not data.rendered:
         return PanelTask(((0.7, MaskPool(tiles)), (0.2, chips), (0.1, drawn)))
     return PanelTask(((0.7, MaskPool(tiles)), (0.15, chips), (0.08, drawn), (0.07, MaskPool(data.rendered))))
+
+
+def fine_research_task(data: PanelData, tiles: Sequence[MaskedImage]) -> PanelTask:
+    """The second part: the finer grid, still more tiles, half of the pictures as they are."""
+    chips, near = ChipPool(data.chips, read_outlines(), FINE_GSD_M), MaskPool(tiles, 0.6, FINE_GSD_M)
+    drawn = DrawnPool(data.backgrounds, gsd_m=FINE_GSD_M)
+    if not data.rendered:
+        return PanelTask(((0.82, near), (0.13, chips), (0.05, drawn)), FINE_GSD_M, 0.5)
+    rendered = MaskPool(data.rendered, gsd_m=FINE_GSD_M)
+    return PanelTask(((0.8, near), (0.12, chips), (0.04, drawn), (0.04, rendered)), FINE_GSD_M, 0.5)
 
 
 def read_tiles(data: Path) -> tuple[list[MaskedImage], list[MaskedImage]]:

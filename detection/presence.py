@@ -10,8 +10,8 @@ from detection.calibration import calibrator_from
 from detection.metrics import calibrate
 from detection.weightfile import Card
 
-AREA_M2 = 6.0
-"""Area whose mean decides: about four modules."""
+AREA_M2 = 3.0
+"""Area whose mean decides: about two modules. On held-out chips 2 to 3 m2 rank better than 6."""
 
 
 def raw_presence(probability: NDArray[np.float32], gsd_m: float) -> float:
@@ -29,6 +29,16 @@ def presence(probability: NDArray[np.float32], gsd_m: float, card: Card) -> floa
         return float(chosen(raw)[0])
     slope, intercept = _pair(card.config.get("presence_calibration", (1.0, 0.0)))
     return float(calibrate(raw, (slope, intercept))[0])
+
+
+def presence_threshold(confidence: NDArray[np.float32], labels: NDArray[np.bool_]) -> float:
+    """Half of the largest F1 that calibrated confidences reach: where the expected F1 is largest (Lipton, Elkan &
+    Naryanaswamy 2014, doi:10.1007/978-3-662-44851-9_15). Steadier than the best cut between a few held-out chips.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    hits = np.cumsum(labels[order])
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + max(1, int(labels.sum())))
+    return float(f1.max()) / 2 if len(f1) else 0.5
 
 
 def _pair(value: object) -> tuple[float, float]:
