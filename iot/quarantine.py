@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
 import psycopg2
@@ -67,6 +67,11 @@ class RetrySummary:
     earliest: datetime | None = None
     """Readings from here on changed."""
     seconds: float = 0.0
+
+    @property
+    def since(self) -> date | None:
+        """Days observed from here on are to be looked at again (the site's local date may be the one before)."""
+        return None if self.earliest is None else (self.earliest - timedelta(days=1)).date()
 
 
 class _Steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from collateral.command import Command, Outcome
 from collateral.db import quarantine
@@ -16,8 +16,6 @@ from iot.quarantine import hex_dump, readable, retry_quarantined
 from iot.sparkplug import Packet, number_of, parse_packet, parse_place
 from iot.writer import BatchWriter
 
-DAY = timedelta(days=1)
-"""The site's local date may be the one before."""
 TEXT_CHARACTERS = 2_000
 """Of a payload printed for people; the hexadecimal dump is whole."""
 
@@ -143,7 +141,7 @@ def _retry(args: argparse.Namespace, settings: Settings) -> Outcome:
             "tried": summary.tried, "released": summary.released, "requarantined": summary.requarantined,
             "unchanged": summary.unchanged, "stored": summary.stored, "duplicates": summary.duplicates,
             "conflicts": summary.conflicts, "refused": dict(summary.refused),
-            "observe_since": None if summary.earliest is None else (summary.earliest - DAY).date().isoformat(),
+            "observe_since": None if summary.since is None else summary.since.isoformat(),
             "seconds": round(summary.seconds, 2),
         }
     )  # fmt: skip

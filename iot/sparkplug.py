@@ -95,6 +95,8 @@ def parse_packet(payload: bytes) -> Packet | Rejection:
         metrics = tuple(_metric(metric, body.timestamp if body.HasField("timestamp") else None) for metric in body.metrics)
     except (DecodeError, ValueError, RecursionError) as error:
         return Rejection("not_protobuf", f"no Sparkplug payload: {ascii(str(error))[:120]}")
+    if body.body and not metrics:
+        return Rejection("schema", "the payload is compressed or not of metrics")
     if len(metrics) > LIMITS.points:
         return Rejection("too_large", f"{len(metrics)} metrics in one message; the limit is {LIMITS.points}")
     if any("\0" in metric.name for metric in metrics):

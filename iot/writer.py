@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
 
@@ -312,7 +312,9 @@ def _explain(pool: Pool, writer: BatchWriter) -> None:
         return
     waiting = Selection(reasons=("unknown_alias",), devices=tuple(sorted(born)), most_attempts=MOST_ATTEMPTS)
     try:
-        retry_quarantined(pool, waiting, BatchWriter)
+        summary = retry_quarantined(pool, waiting, BatchWriter)
+        if summary.earliest is not None and summary.earliest < datetime.now(UTC) - timedelta(hours=2):
+            _LOG.warning("readings that waited for a birth were stored: collateral observe --since %s", summary.since)
     except (psycopg2.Error, ServiceError) as error:
         writer.sparkplug.born |= born
         _LOG.warning("messages without aliases are tried again later: %s", ascii(str(error).strip())[:200])

@@ -231,6 +231,12 @@ def test_any_bytes(payload: bytes, rng: random.Random, path: str) -> None:
         assert parse_place(f"spBv1.0/S1/{path}".encode()) is not None or isinstance(message, Rejection)
 
 
+def test_a_compressed_payload_is_refused_not_taken_for_empty() -> None:
+    compressed = b"\x22\x15SPBV1.0_COMPRESSED..." + b"\x2a\x03abc"
+    refused = parse_packet(compressed)
+    assert isinstance(refused, Rejection) and refused.reason == "schema"
+
+
 def test_a_command_is_not_ours() -> None:
     book = SparkplugBook(nothing)
     assert book.read(RawMessage(b"spBv1.0/S1/NCMD/g", b"", 0, False))[0] == Rejection(
