@@ -1,7 +1,7 @@
 """A drawn infrared orthomosaic of a small solar plant: modules in turned rows, some with drawn faults; for tests and shows.
 
-Temperatures are invented: sound modules near 40 degrees C with a slope and noise, the frame colder, the ground warmer. The
-classifier is not trained on these.
+Temperatures are invented: sound modules near 40 degrees C with a slope and noise, colder at the frame, colder ground.
+The classifier is not trained on these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FAULTS = ("Cell", "Cell-Multi", "Diode")
 """What is drawn: one hot cell, several, one third of the module warm."""
 MODULE_M = (1.0, 1.67)
 _GAP_M = 0.25
-_GROUND_C, _MODULE_C, _FRAME_C = 47.0, 40.0, 37.0
+_GROUND_C, _MODULE_C = 33.0, 40.0
 _NODATA = -9999.0
 
 
@@ -91,9 +91,10 @@ def _module(fault: str | None, rng: np.random.Generator) -> NDArray[np.float32]:
     """120 x 72 degrees C."""
     rows, columns = 120, 72
     y, x = np.mgrid[0:rows, 0:columns]
-    slope = rng.normal(0, 2.2, 2)
-    t = _MODULE_C + rng.normal(0, 0.6) + slope[0] * (y / rows - 0.5) + slope[1] * (x / columns - 0.5)
-    t = t + cv2.GaussianBlur(rng.normal(0, 12.0, (rows, columns)), (0, 0), 7)
+    slope = rng.normal(0, 1.0, 2) + np.array([3.0, 0.0])
+    t = _MODULE_C + rng.normal(0, 0.5) + slope[0] * (y / rows - 0.5) + slope[1] * (x / columns - 0.5)
+    t = t + rng.normal(0, 0.8, (rows, columns))
+    t = t - 2.0 * np.exp(-np.minimum(y, rows - 1 - y) / 3.0) - 2.0 * np.exp(-np.minimum(x, columns - 1 - x) / 3.0)
     for _ in range({None: 0, "Diode": 0, "Cell": 1, "Cell-Multi": 4}[fault]):
         cy, cx = int(rng.integers(1, 9)) * 12 + 6, int(rng.integers(1, 5)) * 12 + 6
         t[cy - 6 : cy + 6, cx - 6 : cx + 6] += rng.uniform(7, 12)
@@ -101,8 +102,6 @@ def _module(fault: str | None, rng: np.random.Generator) -> NDArray[np.float32]:
         third = int(rng.integers(0, 3)) * 24
         t[:, third : third + 24] += rng.uniform(3.5, 5)
     t = cv2.GaussianBlur(t, (0, 0), 1.5)
-    for edge in (t[:2], t[-2:], t[:, :2].T, t[:, -2:].T):
-        edge[:] = _FRAME_C
     return np.asarray(t, np.float32)
 
 

@@ -39,19 +39,20 @@ class SlotTask:
     def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """One chip (3, 64, 64) uint8 and its class (scalar float). Classes are drawn equally often."""
         label = int(rng.random() < 0.5)
-        chip = self._drawn(label, rng)
+        drawn = bool(self.rendered) and rng.random() < 0.5
+        chip = self._chip(label, drawn, rng)
         picture = jitter(slot_chip(chip.image), rng)
-        if rng.random() < 0.25:
-            picture = intruded(picture, slot_chip(self._drawn(1, rng).image), rng)
-        if rng.random() < (0.3 if label else 0.6):
+        if rng.random() < 0.2:
+            picture = intruded(picture, slot_chip(self._chip(1, drawn, rng).image), rng)
+        if drawn and rng.random() < (0.25 if label else 0.5):
             picture = marked(picture, rng)
-        if rng.random() < 0.15:
+        if drawn and rng.random() < 0.1:
             picture = covered(picture, rng)
         picture = photometric(picture, rng)
         return torch.from_numpy(picture.transpose(2, 0, 1).copy()), torch.tensor(float(chip.label))
 
-    def _drawn(self, label: int, rng: np.random.Generator) -> Chip:
-        pool = self.rendered if self.rendered and rng.random() < 0.6 else self.real
+    def _chip(self, label: int, drawn: bool, rng: np.random.Generator) -> Chip:
+        pool = self.rendered if drawn else self.real
         same = [chip for chip in pool if chip.label == label] or list(pool)
         return same[int(rng.integers(len(same)))]
 
@@ -72,16 +73,17 @@ def jitter(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def intruded(picture: Picture, occupied: Picture, rng: np.random.Generator) -> Picture:
-    """A neighbour's vehicle or goods reaches in from the long side: at most a fifth of the slot."""
+    """A neighbour's vehicle or goods reaches in, mostly from the long side: at most a fifth of the slot."""
     width = int(rng.integers(3, CHIP // 5))
-    out = picture.copy()
+    quarters = 0 if rng.random() < 0.6 else 1
+    out, other = (np.rot90(chip, quarters).copy() for chip in (picture, occupied))
     start = int(rng.integers(CHIP // 8, CHIP // 3))
-    strip = occupied[:, start : start + width]
+    strip = other[:, start : start + width]
     if rng.random() < 0.5:
         out[:, :width] = strip[:, ::-1]
     else:
         out[:, -width:] = strip
-    return out
+    return np.ascontiguousarray(np.rot90(out, -quarters))
 
 
 def marked(picture: Picture, rng: np.random.Generator) -> Picture:
