@@ -8,14 +8,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from collateral.errors import InvalidInputError
 from detection.clutter import draw_town, paste_decoys
 from detection.dataset import Chip, MaskedImage
+from detection.finish import mask_threshold
+from detection.infer import PanelSegmenter
 from detection.models.panels import PanelNet
 from detection.panel_pools import CROP, NONE, PANEL, UNKNOWN, Background, ChipPool, DrawnPool, MaskPool, read_outlines
 from detection.panel_recipe import PanelTask
 from detection.paste import paste_panels
+from detection.presence import presence_threshold
 
 
 def _chip(name: str, label: int) -> Chip:
@@ -77,7 +81,7 @@ def test_panel_samples_and_loss_can_be_learnt_from() -> None:
     ground = Background(np.full((200, 200, 3), 130, np.uint8), 0.2, None)
     task = PanelTask(((0.5, ChipPool((_chip("a", 1), _chip("n", 0)), {})), (0.5, DrawnPool((ground,)))))
     pairs = [task.sample(np.random.default_rng(k)) for k in range(12)]
-    assert {int(v) for _, mask in pairs for v in mask.unique()} == {NONE, PANEL, UNKNOWN}
+    assert {int(v) for _, mask in pairs for v in mask.flatten().tolist()} == {NONE, PANEL, UNKNOWN}
     assert all(p.shape == (3, CROP, CROP) for p, _ in pairs)
     loss, parts = task.loss(PanelNet(), torch.stack([p for p, _ in pairs]).float(), torch.stack([m for _, m in pairs]))
     assert torch.isfinite(loss) and set(parts) == {"pixels", "dice", "empty"}
@@ -91,3 +95,27 @@ def test_shipped_outlines_are_polygons_inside_chips(tmp_path: Path) -> None:
     assert all(len(p) >= 3 and p.min() >= 0 and p.max() <= 101 for polygons in outlines.values() for p in polygons)
     with pytest.raises(InvalidInputError, match="missing"):
         read_outlines(tmp_path / "none.csv")
+
+
+def test_presence_threshold_is_half_the_best_f1() -> None:
+    confidence = np.array([0.9, 0.8, 0.7, 0.2], np.float32)
+    assert presence_threshold(confidence, np.array([True, True, False, False])) == pytest.approx(0.5)
+    assert presence_threshold(confidence, np.array([False, True, False, True])) == pytest.approx(1 / 3)
+
+
+def test_threshold_on_pixels_is_that_of_the_largest_iou() -> None:
+    left = np.zeros((64, 64), np.bool_)
+    left[:, :32] = True
+    item = MaskedImage("m", 0.2, np.zeros((64, 64, 3), np.uint8), left)
+
+    class Fixed(PanelSegmenter):
+        def __init__(self) -> None:
+            self.gsd_m = 0.2
+
+        def segment(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+            out = np.full(image.shape[:2], 0.1, np.float32)
+            out[:, :40] = 0.3
+            out[:, :32] = 0.8
+            return out
+
+    assert 0.3 < mask_threshold(Fixed(), [item]) <= 0.8
