@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from collateral.db import qualities, rollups
-from collateral.db.qualities import Block, QualitySpan
+from collateral.db.qualities import Block, JudgedBlock, QualitySpan
 from collateral.db.rollups import DirtyRange, Series
 from collateral.quantities import READING_QUANTITIES
 from iot.days import DAY_US, HOUR_US
-from iot.quality import VERSION, Limits, clock_offset_us, judge
+from iot.quality import VERSION, Flag, Limits, clock_offset_us, judge
 from iot.signals import Signal
 
 BEFORE, AFTER = 3, 1
 """Blocks a judgement looks back and ahead."""
 _BLOCKS = ((300_000_000, 7 * DAY_US), (30_000_000, DAY_US), (0, 6 * HOUR_US))
 """Length of a block by the shortest interval for which it holds: some two thousand readings."""
-_AT_ONCE = 60
-"""Blocks whose readings are in memory together."""
+MOST_BLOCKS = 12
+"""Of a series in one run, newest first; older ones wait for the next runs, so that years of history delay no observation."""
 
 
 def block_us(interval_us: int) -> int:
@@ -60,10 +60,22 @@ _NEVER_US = 2**52
 """After the last reading of all."""
 
 
-def judge_due(connection: Connection, series: Sequence[Series], interval_us: Mapping[str, int]) -> int:
-    """Judges what waits of these series; returns how many blocks changed."""
+def judge_due(
+    connection: Connection, series: Sequence[Series], interval_us: Mapping[str, int], closed_by_us: int | None = None
+) -> int:
+    """Judges what waits of these series, newest first, `MOST_BLOCKS` of each; returns how many blocks changed.
+
+    Args:
+        connection: of the application.
+        series: of one site.
+        interval_us: by device.
+        closed_by_us: leaves out blocks whose judgement looks beyond this time; None: none are left out.
+    """
     now, by_id, changed = datetime.now(UTC), {row.series_id: row for row in series}, 0
-    for series_id, waiting in groupby(qualities.due_blocks(connection, list(by_id)), key=lambda block: block.series_id):
+    due = qualities.due_blocks(connection, list(by_id), MOST_BLOCKS)
+    if closed_by_us is not None:
+        due = [block for block in due if block.to_us + AFTER * (block.to_us - block.from_us) <= closed_by_us]
+    for series_id, waiting in groupby(due, key=lambda block: block.series_id):
         row = by_id[series_id]
         for blocks in _together(waiting):
             length = blocks[0].to_us - blocks[0].from_us
@@ -73,40 +85,39 @@ def judge_due(connection: Connection, series: Sequence[Series], interval_us: Map
                 row.device_id, row.quantity, interval_us[row.device_id],
                 readings.time_us, readings.value, readings.received_us,
             )  # fmt: skip
-            for block in blocks:
-                spans, count = judged_block(whole, block)
-                changed += qualities.write_judged(connection, block, spans, count, VERSION, now)
+            changed += qualities.write_judged(connection, [judged_block(whole, block) for block in blocks], VERSION, now)
     return changed
 
 
 def _together(blocks: Iterable[Block]) -> list[list[Block]]:
-    """Neighbours of one length, so that their readings are read once; not too many."""
+    """Neighbours of one length, so that their readings are read once."""
     out: list[list[Block]] = []
     for block in blocks:
         last = out[-1] if out else []
         length = block.to_us - block.from_us
         near = bool(last) and length == last[-1].to_us - last[-1].from_us
-        if near and block.from_us - last[-1].to_us <= (BEFORE + AFTER) * length and len(last) < _AT_ONCE:
+        if near and block.from_us - last[-1].to_us <= (BEFORE + AFTER) * length:
             last.append(block)
         else:
             out.append([block])
     return out
 
 
-def judged_block(whole: Signal, block: Block) -> tuple[list[QualitySpan], int]:
-    """What is doubted in a block, and how many readings it has. `whole`: readings from `BEFORE` to `AFTER` it at least."""
+def judged_block(whole: Signal, block: Block) -> JudgedBlock:
+    """What is doubted in a block. `whole`: readings from `BEFORE` to `AFTER` it at least."""
     length = block.to_us - block.from_us
     begin, end = np.searchsorted(whole.time_us, [block.from_us - BEFORE * length, block.to_us + AFTER * length])
     first, last = np.searchsorted(whole.time_us[begin:end], [block.from_us, block.to_us])
     if first == last:
-        return [], 0
+        return JudgedBlock(block, [], 0)
     signal = Signal(
         whole.device_id, whole.quantity, whole.interval_us,
         whole.time_us[begin:end], whole.value[begin:end], whole.received_us[begin:end],
     )  # fmt: skip
-    flags, ahead = judge(signal, limits_of(whole.quantity)), clock_offset_us(signal)
-    part = slice(first, last)
-    return _spans(block.series_id, signal.time_us[part], flags[part], ahead[part]), int(last - first)
+    part, flags = slice(first, last), judge(signal, limits_of(whole.quantity))
+    off = bool((flags[part] & int(Flag.CLOCK)).any())
+    ahead = clock_offset_us(signal)[part] if off else np.full(last - first, np.nan)
+    return JudgedBlock(block, _spans(block.series_id, signal.time_us[part], flags[part], ahead), int(last - first))
 
 
 def limits_of(quantity: str) -> Limits:

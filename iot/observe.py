@@ -201,7 +201,7 @@ def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: d
 def _judge(
     connection: Connection, work: _SiteWork, series: Sequence[Series], since: date | None, observed: bool, now_us: int
 ) -> int:
-    """Marks what changed as due and judges what is due: with the site's days, so once a day, and after old readings came."""
+    """Marks what changed and judges what is due: the past at once, the present weeks with the site's day, once a day."""
     intervals = {device.device_id: interval_us(device) for device in work.devices}
     changed = list(work.ranges)
     if since is not None:
@@ -210,9 +210,7 @@ def _judge(
             DirtyRange(0, row.series_id, row.device_id, row.quantity, work.site.site_id, begin, now_us) for row in series
         ]
     judging.mark_touched(connection, changed, intervals)
-    if observed or any(row.to_us <= now_us - DAY_US for row in changed):
-        return judging.judge_due(connection, series, intervals)
-    return 0
+    return judging.judge_due(connection, series, intervals, None if observed else now_us)
 
 
 def interval_us(device: Device) -> int:

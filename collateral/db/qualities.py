@@ -40,6 +40,17 @@ class QualitySpan:
     """Of the rules."""
 
 
+@dataclass(frozen=True)
+class JudgedBlock:
+    """What a judgement found."""
+
+    block: Block
+    spans: Sequence[QualitySpan]
+    """In order, inside the block."""
+    readings: int
+    """In the block."""
+
+
 def mark_due(connection: Connection, blocks: Sequence[Block]) -> None:
     """These blocks are to be judged (anew)."""
     with connection.cursor() as cursor:
@@ -52,57 +63,61 @@ def mark_due(connection: Connection, blocks: Sequence[Block]) -> None:
         )
 
 
-def due_blocks(connection: Connection, series_ids: Sequence[int]) -> list[Block]:
-    """Blocks of these series that wait, in order."""
+def due_blocks(connection: Connection, series_ids: Sequence[int], most: int) -> list[Block]:
+    """The `most` newest blocks of each of these series that wait, in order."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT series_id, block_from, block_to FROM reading_judged WHERE due AND series_id = ANY(%s)"
-            " ORDER BY series_id, block_from",
-            (list(series_ids),),
+            "SELECT series_id, block_from, block_to FROM (SELECT *, row_number() OVER (PARTITION BY series_id"
+            " ORDER BY block_from DESC) AS place FROM reading_judged WHERE due AND series_id = ANY(%s)) d"
+            " WHERE place <= %s ORDER BY series_id, block_from",
+            (list(series_ids), most),
         )
         return [Block(series, to_us(begin), to_us(end)) for series, begin, end in cursor.fetchall()]
 
 
-def write_judged(
-    connection: Connection, block: Block, spans: Sequence[QualitySpan], readings: int, version: int, now: datetime
-) -> bool:
-    """Puts `spans` in place of what was doubted in a block; False where that was the same before.
+def write_judged(connection: Connection, judged: Sequence[JudgedBlock], version: int, now: datetime) -> int:
+    """Puts what is doubted now in place of what was; returns in how many blocks that is something else.
 
     Args:
         connection: of the application.
-        block: that was judged.
-        spans: in order, inside the block.
-        readings: in the block.
+        judged: blocks of one series, in order.
         version: of the rules.
-        now: when it was judged.
+        now: when they were judged.
     """
-    ends = (from_us(block.from_us), from_us(block.to_us))
-    changed = read_spans(connection, [block.series_id], block.from_us, block.to_us) != list(spans)
+    series_id, begin, end = judged[0].block.series_id, judged[0].block.from_us, judged[-1].block.to_us
+    before = read_spans(connection, [series_id], begin, end)
+    changed = [
+        one for one in judged
+        if [span for span in before if one.block.from_us <= span.from_us < one.block.to_us] != list(one.spans)
+    ]  # fmt: skip
     with connection.cursor() as cursor:
-        if changed:
+        for one in changed:
             cursor.execute(
                 "DELETE FROM reading_quality WHERE series_id = %s AND time_from >= %s AND time_from < %s",
-                (block.series_id, *ends),
+                (series_id, from_us(one.block.from_us), from_us(one.block.to_us)),
             )
-            execute_values(
-                cursor,
-                "INSERT INTO reading_quality"
-                " (series_id, time_from, time_to, readings, flags, clock_ahead_s, version, judged_at) VALUES %s",
-                [
-                    (
-                        span.series_id, from_us(span.from_us), from_us(span.to_us), span.readings, span.flags,
-                        span.clock_ahead_s, span.version, now,
-                    )
-                    for span in spans
-                ],
-                page_size=1000,
-            )  # fmt: skip
-        cursor.execute(
-            "UPDATE reading_judged SET due = false, readings = %s, version = %s, judged_at = %s"
-            " WHERE series_id = %s AND block_from = %s",
-            (readings, version, now, block.series_id, ends[0]),
+        execute_values(
+            cursor,
+            "INSERT INTO reading_quality"
+            " (series_id, time_from, time_to, readings, flags, clock_ahead_s, version, judged_at) VALUES %s",
+            [
+                (
+                    span.series_id, from_us(span.from_us), from_us(span.to_us), span.readings, span.flags,
+                    span.clock_ahead_s, span.version, now,
+                )
+                for one in changed for span in one.spans
+            ],
+            page_size=1000,
+        )  # fmt: skip
+        execute_values(
+            cursor,
+            "UPDATE reading_judged j SET due = false, readings = v.readings, version = v.version, judged_at = v.judged_at"
+            " FROM (VALUES %s) AS v(series_id, block_from, readings, version, judged_at)"
+            " WHERE j.series_id = v.series_id AND j.block_from = v.block_from",
+            [(series_id, from_us(one.block.from_us), one.readings, version, now) for one in judged],
+            page_size=1000,
         )
-    return changed
+    return len(changed)
 
 
 def read_spans(connection: Connection, series_ids: Sequence[int], from_us_: int, to_us_: int) -> list[QualitySpan]:
