@@ -95,6 +95,10 @@ OBSERVATION_QUANTITIES: Mapping[str, Quantity] = _table(
     Quantity("replayed_hours", "h", 0, 24, Adds.GAUGE, "hours equal to an earlier stretch, sample by sample"),
     Quantity("late_hours", "h", 0, 24, Adds.GAUGE, "hours of the day whose readings came more than 1 h late"),
     Quantity("route_deviation_m", "m", 0, 1e7, Adds.GAUGE, "largest distance from the allowed corridor (subject: asset)"),
+    Quantity("learnt_route_deviation_m", "m", 0, 1e7, Adds.GAUGE,
+             "how much farther than usual from the way of the weeks before, where no corridor is agreed (subject: asset)"),
+    Quantity("unexplained_stop_hours", "h", 0, 24, Adds.GAUGE,
+             "stops of half an hour or longer, away from the site and from earlier stops (subject: asset)"),
 )
 
 

@@ -17,7 +17,7 @@ from iot.amounts import DayValues
 from iot.believed import believed
 from iot.liveness import Awaited, DeviceDays, device_days, unheard_days
 from iot.signals import Signal, View
-from iot.tracks import route_deviation
+from iot.tracks import learnt_deviation, route_deviation, unexplained_stops
 
 PYRANOMETER_CLASS = 0.02
 SCALE_CLASS = 0.005
@@ -389,9 +389,17 @@ def _routes(view: View, context: SiteContext, trust: _Trust) -> Iterator[Stateme
     for lon in view.of("longitude_deg"):
         asset = context.assets.get(context.asset_of.get(lon.device_id, ""))
         lat = view.signals.get((lon.device_id, "latitude_deg"))
-        if asset is None or asset.corridor is None or lat is None:
+        if asset is None or lat is None:
             continue
-        days = route_deviation(view, lon, lat, asset.corridor, context.site.utm_epsg)
+        used, epsg = [lon.device_id], context.site.utm_epsg
+        if asset.corridor is not None:
+            days = route_deviation(view, lon, lat, asset.corridor, epsg)
+            yield _of(SubjectKind.ASSET, asset.asset_id, trust, "route_deviation_m", "route_deviation", days, used)
+        else:
+            days = learnt_deviation(view, lon, lat, epsg)
+            yield _of(SubjectKind.ASSET, asset.asset_id, trust, "learnt_route_deviation_m", "learnt_route", days, used)
+        stood = unexplained_stops(view, lon, lat, context.site.geometry, epsg)
         yield _of(
-            SubjectKind.ASSET, asset.asset_id, trust, "route_deviation_m", "route_deviation", days, [lon.device_id]
-        )
+            SubjectKind.ASSET, asset.asset_id, trust, "unexplained_stop_hours", "unexplained_stops", stood.hours, used,
+            longest_lon=stood.lon, longest_lat=stood.lat,
+        )  # fmt: skip

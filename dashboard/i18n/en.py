@@ -144,6 +144,8 @@ TEXTS: Mapping[str, str] = {
     "quantity.replayed_hours": "Repeated values",
     "quantity.late_hours": "Late readings",
     "quantity.route_deviation_m": "Distance from the route",
+    "quantity.learnt_route_deviation_m": "Farther than usual from its way",
+    "quantity.unexplained_stop_hours": "Stops at unknown places",
     "imagery.title": "Pictures before and after",
     "imagery.before": "Before",
     "imagery.after": "After",

@@ -141,6 +141,8 @@ TEXTS: Mapping[str, str] = {
     "quantity.frozen_hours": "数值不变时长",
     "quantity.replayed_hours": "数值重复时长",
     "quantity.late_hours": "迟到数据时长",
+    "quantity.learnt_route_deviation_m": "偏离惯常路线",
+    "quantity.unexplained_stop_hours": "在陌生地点停留",
     "quantity.route_deviation_m": "偏离路线距离",
     "imagery.title": "前后影像",
     "imagery.before": "之前",
