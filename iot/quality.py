@@ -18,11 +18,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collateral.quantities import Adds
-from iot.checks import replayed
+from iot.checks import LIVE_QUANTITIES, replayed
 from iot.days import DAY_US
 from iot.signals import Signal
 
-VERSION = 1
+VERSION = 2
 """Of the rules below; a quality is kept with the version that judged it."""
 
 Flags = NDArray[np.int64]
@@ -95,7 +95,7 @@ def judge(signal: Signal, limits: Limits) -> Flags:
         usual = _usual(signal.time_us, sane)
         unit = another_unit(value, usual)
         flags[unit] |= int(Flag.UNIT)
-        stale, rest = still_stretches(sane, usual)
+        stale, rest = still_stretches(sane, usual, signal.quantity in LIVE_QUANTITIES)
         line = straight_lines(signal.time_us, sane) & ~stale
         flags[rest] |= int(Flag.AT_REST)
         again = replayed(signal)
@@ -190,11 +190,15 @@ def too_large(signal: Signal, flags: Flags) -> Mask:
     return np.asarray(unit & (np.abs(signal.value) > np.nanmax(np.abs(sane), initial=0.0)))
 
 
-def still_stretches(value: Floats, usual: Usual) -> tuple[Mask, Mask]:
-    """Stretches of one value, three times as long as nearly all others; and of zeros at hours when it works, if rare."""
+def still_stretches(value: Floats, usual: Usual, live: bool = False) -> tuple[Mask, Mask]:
+    """Stretches of one value, three times as long as nearly all others; and of zeros at hours when it works, if rare.
+
+    `live`: the quantity varies by nature, so that the longest stretch is no measure of itself, even when it is all there is.
+    """
     first, last, size = _runs(value)
     zero = value[first] == 0
-    least = max(STALE_READINGS, 3 * float(np.quantile(size[~zero], 0.995)) if (~zero).any() else 0)
+    others = np.sort(size[~zero])[: -1 if live else None]
+    least = max(STALE_READINGS, 3 * float(np.quantile(others, 0.995)) if len(others) else 0)
     stale = ~zero & (size >= least)
     working = (usual.level > 0.05 * usual.full) & (usual.rests < 0.3)
     done = np.concatenate([[0], np.cumsum(working)])

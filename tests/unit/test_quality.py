@@ -39,6 +39,14 @@ def test_clean_readings_get_no_flag() -> None:
     assert not judge(series.signal, series.limits).any()
 
 
+@pytest.mark.parametrize("frozen", [500, 2_500, 2_660, 2_688])
+def test_a_live_value_that_stays_frozen_goes_on_being_stale(frozen: int) -> None:
+    series = solar()
+    value = np.where(np.arange(2_688) >= 2_688 - frozen, 42.0, series.signal.value + np.arange(2_688) % 7 * 0.1)
+    flags = judge(replace(series.signal, value=value), POWER)
+    assert len(flagged(flags, Flag.STALE)) == frozen
+
+
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_each_fault_is_found_where_it_is(name: str) -> None:
     kind = KINDS[name]
