@@ -15,6 +15,8 @@ from collateral.services.local import fleet_url
 from collateral.settings import Settings
 from iot.simulate import SimulatedDevice, SimulationPlan, Simulator, Troubles
 
+MOST_CONNECTIONS = 300
+"""`select` takes file descriptors below 1024, of which a connection has up to three."""
 _HELP = {
     "jitter": "of the interval, either way",
     "loss": "share of messages that never reach the broker",
@@ -71,8 +73,8 @@ def _check(args: argparse.Namespace, troubles: Troubles) -> None:
     for name, value in (("devices", args.devices), ("rate", args.rate), ("seconds", args.seconds)):
         if not 0 < value < math.inf:
             raise UsageError(f"--{name} {value} is not a number above 0.")
-    if not 1 <= args.connections <= 1_000:
-        raise UsageError(f"--connections {args.connections} is not between 1 and 1000.")
+    if not 1 <= args.connections <= MOST_CONNECTIONS:
+        raise UsageError(f"--connections {args.connections} is not between 1 and {MOST_CONNECTIONS}.")
     for row in fields(Troubles):
         value = getattr(troubles, row.name)
         if not 0 <= value < math.inf or (value > 1 and not row.name.endswith("_s")):
