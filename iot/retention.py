@@ -32,6 +32,7 @@ from collateral.errors import InvalidInputError, ServiceError
 
 EDITION = "this server is the Apache edition of TimescaleDB; compression needs the Community edition"
 
+BEHIND = "readings that wait for their roll-ups are kept, and what came after them; run `collateral observe` first"
 MOST_DAYS = 36_500
 
 
@@ -91,9 +92,15 @@ def retain(database_url: str, policy: Policy, now: datetime) -> RetentionSummary
     try:
         with closing(psycopg2.connect(database_url)) as connection:
             connection.autocommit = True
+            oldest = now - timedelta(days=policy.reading_keep_days)
+            waiting = retention.earliest_dirty(connection) if policy.reading_keep_days else None
+            behind = waiting is not None and waiting < oldest
             dropped = sum(
-                retention.drop_chunks(connection, table, now - timedelta(days=days))
-                for table, days in (("reading", policy.reading_keep_days), ("rollup", policy.rollup_keep_days))
+                retention.drop_chunks(connection, table, before)
+                for table, days, before in (
+                    ("reading", policy.reading_keep_days, waiting if waiting and behind else oldest),
+                    ("rollup", policy.rollup_keep_days, now - timedelta(days=policy.rollup_keep_days)),
+                )
                 if days
             )
             minutes = quarantined = compressed = 0
@@ -113,4 +120,5 @@ def retain(database_url: str, policy: Policy, now: datetime) -> RetentionSummary
                 compressed = sum(retention.compress_chunks(connection, table, before) for table, before in wanted)
     except psycopg2.Error as error:
         raise ServiceError(f"The policy cannot be applied: {error}".strip()) from error
-    return RetentionSummary(dropped, minutes, quarantined, compressed, EDITION if wanted and not able else "")
+    reasons = ([BEHIND] if behind else []) + ([EDITION] if wanted and not able else [])
+    return RetentionSummary(dropped, minutes, quarantined, compressed, "; ".join(reasons))

@@ -20,6 +20,16 @@ def drop_chunks(connection: Connection, table: str, before: datetime) -> int:
     return int(row[0])
 
 
+def earliest_dirty(connection: Connection) -> datetime | None:
+    """Begin of the oldest readings that wait for their roll-ups and observations."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT min(time_from) FROM dirty_range")
+        row = cursor.fetchone()
+    assert row is not None
+    waiting: datetime | None = row[0]
+    return waiting
+
+
 def delete_minutes(connection: Connection, before: datetime) -> int:
     """Deletes roll-ups of minutes before a time; returns how many."""
     with connection.cursor() as cursor:

@@ -11,7 +11,7 @@ from collateral.db.pool import Pool, Role
 from collateral.db.telemetry import to_us
 from collateral.errors import InvalidInputError
 from iot.observe import observe
-from iot.retention import EDITION, Policy, read_policy, retain
+from iot.retention import BEHIND, EDITION, Policy, read_policy, retain
 from tests.iot_support import device, number, register, rows, store
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -25,6 +25,18 @@ def test_a_policy_names_days_and_nothing_else(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(InvalidInputError, match=said):
             read_policy(path)
+
+
+def test_readings_without_their_rollups_stay(database: str) -> None:
+    register(database, [device("m1", ["active_power_kw"])])
+    old = NOW - timedelta(days=400)
+    store(database, [("m1", "active_power_kw", to_us(old), 1.0, to_us(old))])
+    done = retain(database, Policy(365), NOW)
+    assert (done.dropped_chunks, done.not_done) == (0, BEHIND)
+    with Pool(database, Role.APP, size=2) as pool:
+        observe(pool, NOW)
+    assert retain(database, Policy(365), NOW).dropped_chunks == 1
+    assert number(database, "SELECT n FROM rollup WHERE width = 'day'") == 1
 
 
 def test_old_chunks_and_minutes_go(database: str) -> None:
