@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from collateral.errors import UsageError
 from collateral.quantities import READING_QUANTITIES
 from collateral.services import local
 from collateral.settings import Settings
+from iot.conformance import Listener, check
 from iot.devices import BrokerAccounts, export_accounts, issue, register, revoke
 from iot.security import Watch
 
@@ -64,6 +66,15 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
 def _configure_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=float, default=10.0, metavar="S", help="seconds between looks")
     parser.add_argument("--looks", type=int, default=0, metavar="N", help="end after N looks; 0 never")
+
+
+def _configure_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device", help="device id")
+    parser.add_argument(
+        "--broker", required=True, metavar="URL", help="test broker, with an account that may read the device"
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to listen")
+    parser.add_argument("--interval", type=float, metavar="S", help="seconds between messages that the maker promises")
 
 
 def _configure_events(parser: argparse.ArgumentParser) -> None:
@@ -165,6 +176,14 @@ def _events(args: argparse.Namespace, settings: Settings) -> Outcome:
     return Outcome({"events": rows, "counts": counts})
 
 
+def _check(args: argparse.Namespace, settings: Settings) -> Outcome:
+    if not args.seconds > 0:
+        raise UsageError(f"--seconds {args.seconds} is not above 0.")
+    points = check(Listener(args.broker, args.device).listen(args.seconds), args.interval)
+    failed = [point.name for point in points if point.passed is False]
+    return Outcome({"device": args.device, "points": [asdict(point) for point in points], "failed": failed}, ok=not failed)
+
+
 COMMANDS: Mapping[str, Command] = {
     "devices add": Command(
         "Registers a device in the portfolio.",
@@ -195,6 +214,12 @@ COMMANDS: Mapping[str, Command] = {
         "collateral devices export ./passwords",
         _export,
         _configure_export,
+    ),
+    "devices check": Command(
+        "Listens to a device on a test broker and judges every point of docs/mqtt.md: for its maker.",
+        "collateral devices check meter-7 --broker mqtt://tester:word@127.0.0.1:1883 --seconds 120 --interval 60",
+        _check,
+        _configure_check,
     ),
     "security watch": Command(
         "Records what the broker refuses and bars devices that flood, until SIGTERM.",
