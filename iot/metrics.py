@@ -97,7 +97,7 @@ def served(read: Callable[[], IngestStats], port: int) -> Iterator[None]:
     registry.register(IngestCollector(read))
     try:
         server, thread = start_http_server(port, addr="127.0.0.1", registry=registry)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         _LOG.warning("no metrics: port %d cannot be had (%s)", port, error)
         yield
         return

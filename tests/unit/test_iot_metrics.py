@@ -52,3 +52,8 @@ def test_a_port_in_use_costs_no_ingest(caplog: pytest.LogCaptureFixture) -> None
         taken.listen()
         with served(IngestStats, taken.getsockname()[1]):
             assert "cannot be had" in caplog.text
+
+
+def test_a_port_that_is_none_costs_no_ingest(caplog: pytest.LogCaptureFixture) -> None:
+    with served(IngestStats, 99_999):
+        assert "cannot be had" in caplog.text
