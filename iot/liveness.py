@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from iot.days import HOUR_US, DayGrid
@@ -12,6 +14,12 @@ from iot.signals import Signal, View, latest_per_day, per_day
 
 LATE_US = HOUR_US
 """A reading that comes later than this after it was measured is late."""
+
+
+USUAL_DAYS = 7
+"""Days from which a device's own interval is learnt."""
+OFTEN = 1.5
+"""An interval that differs from the registered one by this factor is worth telling."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,8 @@ class DeviceDays:
     """0 before the device was awaited, or before its first reading ever, whichever came first."""
     late_hours: NDArray[np.float64]
     known_us: NDArray[np.int64]
+    usual_s: NDArray[np.float64]
+    """Seconds between readings as learnt from the last week, that day included; NaN where too few came."""
 
     @property
     def ratio(self) -> NDArray[np.float64]:
@@ -51,7 +61,8 @@ def unheard_days(grid: DayGrid, device_id: str, awaited: Awaited) -> DeviceDays:
     """A registered device that never reported."""
     nothing = np.zeros(len(grid))
     expected = awaited_days(grid, awaited)
-    return DeviceDays(device_id, nothing, expected, nothing, np.zeros(len(grid), dtype=np.int64))
+    unknown = np.full(len(grid), np.nan)
+    return DeviceDays(device_id, nothing, expected, nothing, np.zeros(len(grid), dtype=np.int64), unknown)
 
 
 def device_days(view: View, signals: list[Signal], first_us: int, awaited: Awaited | None = None) -> DeviceDays:
@@ -80,4 +91,25 @@ def device_days(view: View, signals: list[Signal], first_us: int, awaited: Await
         expected,
         np.minimum(24.0, per_day(grid, moments, late)),
         np.max([latest_per_day(grid, signal) for signal in signals], axis=0),
+        usual_interval_s(grid, moments),
     )
+
+
+def usual_interval_s(grid: DayGrid, moments_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Median seconds between readings of each day, and of these the median over the week up to each day."""
+    gaps = pd.Series(np.diff(moments_us) / 1e6)
+    daily = gaps.groupby(grid.ending_in(moments_us[1:])).median().reindex(range(len(grid)))
+    return daily.rolling(USUAL_DAYS, min_periods=2).median().to_numpy(dtype=np.float64)
+
+
+def silent_gateways(heard: Sequence[DeviceDays], gateway_of: Mapping[str, str], day: int) -> list[str]:
+    """Gateways whose devices, two or more, were all silent on a day on which they were awaited: one failure, not many."""
+    behind: dict[str, list[DeviceDays]] = {}
+    for device in heard:
+        gateway = gateway_of.get(device.device_id, "")
+        if gateway and device.expected[day] > 0:
+            behind.setdefault(gateway, []).append(device)
+    return sorted(
+        gateway for gateway, devices in behind.items()
+        if len(devices) > 1 and all(device.received[day] == 0 for device in devices)
+    )  # fmt: skip

@@ -293,6 +293,7 @@ def _context(
         {asset.asset_id: asset for asset in work.assets},
         {device.device_id: device.asset_id for device in work.devices},
         first_us,
+        {device.device_id: device.gateway_id for device in work.devices},
         awaited,
     )
 

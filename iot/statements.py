@@ -15,7 +15,7 @@ from collateral.domain import Asset, AssetKind, Observation, Quality, Site, Site
 from iot import amounts, checks
 from iot.amounts import DayValues
 from iot.believed import believed
-from iot.liveness import Awaited, DeviceDays, device_days, unheard_days
+from iot.liveness import OFTEN, Awaited, DeviceDays, device_days, silent_gateways, unheard_days
 from iot.signals import Signal, View
 from iot.tracks import learnt_deviation, route_deviation, unexplained_stops
 
@@ -44,6 +44,8 @@ class SiteContext:
     """Device -> asset it measures, empty for the site as a whole."""
     first_us: Mapping[str, int]
     """Device -> its first reading ever."""
+    gateway_of: Mapping[str, str] = field(default_factory=dict)
+    """Device -> gateway that speaks for it, empty for none."""
     awaited: Mapping[str, Awaited] = field(default_factory=dict)
     """Device -> since when it should report; a registered device that never did counts as silent."""
 
@@ -183,6 +185,7 @@ class _Trust:
                 "expected": int(self.heard[i].expected[day]),
                 "silent_devices": int(silent[day]),
                 "devices": len(devices),
+                **self._more(self.heard[i], day, int(silent[day])),
             }
             for day, i in enumerate(worst.tolist())
         ]
@@ -203,6 +206,19 @@ class _Trust:
                 {"device_id": devices[i]} if value[day] > 0 else {} for day, i in enumerate(worst.tolist())
             ]
             yield self._worst(quantity, DayValues(value, value, value, np.ones(len(value)), known), named)
+
+    def _more(self, worst: DeviceDays, day: int, silent: int) -> Mapping[str, object]:
+        """What else explains the worst device: a gateway that hides several, an interval of its own."""
+        more: dict[str, object] = {}
+        gateways = silent_gateways(self.heard, self._context.gateway_of, day) if silent > 1 else []
+        if gateways:
+            more["silent_gateways"] = gateways
+        awaited, usual = self._context.awaited.get(worst.device_id), float(worst.usual_s[day])
+        if awaited is not None and np.isfinite(usual):
+            registered = awaited.interval_us / 1e6
+            if max(usual / registered, registered / max(usual, 1e-9)) >= OFTEN:
+                more["usual_interval_s"] = round(usual, 1)
+        return more
 
     def _worst(self, quantity: str, days: DayValues, evidence: Sequence[Mapping[str, object]]) -> Statement:
         return Statement(
