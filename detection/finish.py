@@ -24,7 +24,8 @@ from detection.weightfile import Card, write_weights
 _PLAIN = (1.0, 0.0)
 CALIBRATION_KEYS = (
     "presence_calibration", "presence_calibrator", "presence_threshold", "area_spread", "held_out_error", "held_out_unsure",
-    "unknown_above", "unknown_below",
+    "unknown_above", "unknown_below", "class_temperature", "favour_rare", "held_out_sensitivity", "held_out_specificity",
+    "held_out",
 )  # fmt: skip
 """What finishing adds to a card's config."""
 COARSER_M = (0.15, 0.3)

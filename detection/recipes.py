@@ -343,7 +343,7 @@ RECIPES: Mapping[str, Recipe] = {
         "the same and satellite tiles without licence", PANELS_RESEARCH_SCHEDULE, _panels_research, (*_ROOFS, "panels"),
     ),
     "slots": Recipe(
-        "occupied or empty slots", Schedule(steps=800, batch=48, rate=1e-3, backbone_rate=0.5, warmup=30), _slots,
+        "occupied or empty slots", Schedule(steps=800, batch=48, rate=1e-3, backbone_rate=0.5, warmup=30, seed=9), _slots,
         ("slot_occupancy",),
     ),
     "modules": Recipe(
