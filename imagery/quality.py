@@ -2,7 +2,8 @@
 
 Works on an overview of about `OVERVIEW_GSD_M`. Clouds are found by a rule for true-colour pictures of a metre or finer:
 large, bright, colourless, smooth, and either not bright in the site's reference or without the hard edge of a roof or a
-concrete yard. The rule does not see cloud shadow or thin cirrus; those show in the contrast.
+concrete yard. Cloud shadow is seen only against the reference: large, and much darker than
+there. Thin cirrus shows in the contrast. What the rules find and miss is measured by `collateral evaluate clouds`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imagery.acquisition import Acquisition
 from imagery.grid import GridSpec
 
 OVERVIEW_GSD_M = 0.6
@@ -25,6 +27,13 @@ _CLOUD_EDGE_GRADIENT = 26.0
 _CLOUD_OPENING_M = 5.0
 _CLOUD_FRINGE_M = 5.0
 _CHANGE_FROM_REFERENCE = 35
+_SHADOW_RATIO = 0.68
+"""Ground under a cloud has at most this share of the light of the day."""
+_SHADOW_MEAN_M = 4.0
+_SHADOW_OPENING_M = 6.0
+_SHADOW_GROUND = 40
+"""Ground that is darker in the reference (water, panels, shade of halls) says nothing."""
+_SATURATED = 253
 
 
 @dataclass(frozen=True)
@@ -35,16 +44,36 @@ class Limits:
     cloud_share: float = 0.25
     contrast: float = 22.0
     """Smallest spread (5th to 95th percentile) of luminance, grey levels."""
+    contrast_kept: float = 0.5
+    """Smallest share of the reference's contrast, where the darkest ground is grey besides."""
+    veil: float = 125.0
+    """Dark level from which on a weak contrast (`veiled_contrast`) is the air's, without a reference."""
+    veiled_contrast: float = 60.0
+    veil_brightness: float = 205.0
+    """A picture without contrast that is brighter than this shows the top of a cloud, not air."""
+    shadow_share: float = 0.25
     brightness: float = 25.0
-    """Smallest median luminance: sun too low or night."""
-    sharpness: float = 0.215
+    """Smallest median luminance, where `highlight` fails too: night, twilight."""
+    highlight: float = 60.0
+    """Smallest bright level (95th percentile)."""
+    saturated_share: float = 0.20
+    sharpness: float = 0.38
     """Smallest fine detail / coarse detail of the overview (see `QualityFigures.sharpness`)."""
+    sharpness_kept: float = 0.75
+    """Smallest share of the reference's sharpness."""
+    sun_elevation_deg: float = 10.0
+    """A lower sun leaves most of a yard in the shade of its own halls."""
+    off_nadir_deg: float = 35.0
+    """Beyond it walls hide yards and heights displace roofs by more than half of themselves."""
+    doubtful_off_nadir_deg: float = 25.0
     doubtful_cloud_share: float = 0.05
     doubtful_haze: float = 88.0
     """Dark level from which on observations are doubtful, grey levels."""
 
 
 LIMITS = Limits()
+REASONS = ("nodata", "sun_low", "oblique", "dark", "saturation", "haze", "cloud", "shadow", "blur")
+"""Why a window is refused, the first that holds; the scan adds `not_aligned` (another place) and `damaged`."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +88,26 @@ class QualityFigures:
     brightness: float
     sharpness: float
     """Root mean square of what a blur of 1 px takes away, over that of what a blur of 3 px takes away."""
+    highlight: float = 255.0
+    """95th percentile of luminance."""
+    saturated_share: float = 0.0
+    """Share of clear pixels with two colours or more at the upper end."""
+    shadow_share: float = 0.0
+    """Share of the clear ground under the shadow of a cloud."""
+    contrast_kept: float | None = None
+    """Contrast over the reference's at the same pixels; None without a reference."""
+    sharpness_kept: float | None = None
+    """Sharpness over the reference's."""
+    seen_contrast: float = 255.0
+    """Spread of luminance with what is called cloud."""
+    seen_brightness: float = 0.0
+    """Median luminance with what is called cloud."""
+    sun_elevation_deg: float | None = None
+    off_nadir_deg: float | None = None
 
     def as_dict(self) -> Mapping[str, float]:
         """Rounded, for a database row."""
-        return {key: round(value, 4) for key, value in asdict(self).items()}
+        return {key: round(value, 4) for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -70,7 +115,7 @@ class Verdict:
     """What is done with the window."""
 
     reason: str
-    """Empty when accepted; else `nodata`, `cloud`, `haze`, `dark` or `blur`."""
+    """Empty when accepted; else one of `REASONS`."""
     doubtful: bool
     figures: QualityFigures
 
@@ -97,46 +142,109 @@ class Overview:
         return np.asarray(cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def assess(overview: Overview, covered: NDArray[np.bool_], limits: Limits = LIMITS) -> Verdict:
+def assess(
+    overview: Overview,
+    covered: NDArray[np.bool_],
+    limits: Limits = LIMITS,
+    reference: NDArray[np.uint8] | None = None,
+    shaded: NDArray[np.bool_] | None = None,
+    acquisition: Acquisition | None = None,
+) -> Verdict:
     """The verdict on one window.
 
     Args:
         overview: the window.
         covered: rows x columns, what `clouds` says.
         limits: thresholds.
+        reference: luminance of the site's reference on the same grid (0 where it says nothing), or None.
+        shaded: rows x columns, what `cloud_shadows` says, or None.
+        acquisition: angles of the scene, or None.
     """
-    inside = overview.inside
-    seen = inside & overview.valid
-    area = max(int(inside.sum()), 1)
-    nodata = 1.0 - int(seen.sum()) / area
-    cloud = int((covered & seen).sum()) / max(int(seen.sum()), 1)
+    figures = _figures(overview, covered, reference, shaded, acquisition)
+    return Verdict(_reason(figures, limits), _doubtful(figures, limits), figures)
+
+
+def _reason(figures: QualityFigures, limits: Limits) -> str:
+    sun, off_nadir = figures.sun_elevation_deg, figures.off_nadir_deg
+    failed = {
+        "nodata": figures.nodata_share > limits.nodata_share,
+        "sun_low": sun is not None and sun < limits.sun_elevation_deg,
+        "oblique": off_nadir is not None and off_nadir > limits.off_nadir_deg,
+        "cloud": figures.cloud_share > limits.cloud_share,
+        "shadow": figures.shadow_share > limits.shadow_share,
+        "dark": figures.brightness < limits.brightness and figures.highlight < limits.highlight,
+        "saturation": figures.saturated_share > limits.saturated_share,
+        "haze": _hazy(figures, limits),
+        "blur": figures.sharpness < limits.sharpness or _below(figures.sharpness_kept, limits.sharpness_kept),
+    }
+    return next((reason for reason in REASONS if failed[reason]), "")
+
+
+def _hazy(figures: QualityFigures, limits: Limits) -> bool:
+    cloud_top = figures.seen_brightness > limits.veil_brightness or figures.cloud_share > 1 - limits.cloud_share
+    return not cloud_top and (
+        min(figures.contrast, figures.seen_contrast) < limits.contrast
+        or (figures.haze > limits.veil and figures.seen_contrast < limits.veiled_contrast)
+        or (figures.haze > limits.doubtful_haze and _below(figures.contrast_kept, limits.contrast_kept))
+    )
+
+
+def _below(value: float | None, limit: float) -> bool:
+    return value is not None and value < limit
+
+
+def _doubtful(figures: QualityFigures, limits: Limits) -> bool:
+    return (
+        figures.cloud_share + figures.shadow_share > limits.doubtful_cloud_share
+        or figures.haze > limits.doubtful_haze
+        or (figures.off_nadir_deg or 0.0) > limits.doubtful_off_nadir_deg
+    )
+
+
+def _figures(
+    overview: Overview,
+    covered: NDArray[np.bool_],
+    reference: NDArray[np.uint8] | None,
+    shaded: NDArray[np.bool_] | None,
+    acquisition: Acquisition | None,
+) -> QualityFigures:
+    seen = overview.inside & overview.valid
     clear = seen & ~covered
-    figures = _figures(overview, clear, nodata, cloud)
-    if nodata > limits.nodata_share:
-        reason = "nodata"
-    elif cloud > limits.cloud_share:
-        reason = "cloud"
-    elif figures.brightness < limits.brightness:
-        reason = "dark"
-    elif figures.contrast < limits.contrast:
-        reason = "haze"
-    elif figures.sharpness < limits.sharpness:
-        reason = "blur"
-    else:
-        reason = ""
-    doubtful = cloud > limits.doubtful_cloud_share or figures.haze > limits.doubtful_haze
-    return Verdict(reason, doubtful, figures)
-
-
-def _figures(overview: Overview, clear: NDArray[np.bool_], nodata: float, cloud: float) -> QualityFigures:
     luminance = overview.luminance
-    values = luminance[clear]
-    if values.size < 16:
-        return QualityFigures(nodata, cloud, 0.0, 0.0, 0.0, 0.0)
+    sun, off_nadir = (None, None) if acquisition is None else (acquisition.sun_elevation_deg, acquisition.off_nadir_deg)
+    nodata = 1.0 - int(seen.sum()) / max(int(overview.inside.sum()), 1)
+    cloud = int((covered & seen).sum()) / max(int(seen.sum()), 1)
+    if seen.sum() < 16:
+        return QualityFigures(nodata, cloud, 0.0, 0.0, 0.0, 0.0, sun_elevation_deg=sun, off_nadir_deg=off_nadir)
+    whole = luminance[seen]
+    values = luminance[clear] if clear.sum() >= 16 else whole
     dark, low, middle, high = (float(v) for v in np.percentile(values, (1, 5, 50, 95)))
-    fine, coarse = (_detail(luminance, clear, sigma) for sigma in (1.0, 3.0))
-    sharpness = fine / max(coarse, 1e-6)
-    return QualityFigures(nodata, cloud, high - low, dark, middle, sharpness)
+    contrast_kept, sharpness_kept = _kept(luminance, reference, clear)
+    return QualityFigures(
+        nodata, cloud, high - low, dark, middle, _sharpness(luminance, clear), high,
+        float(np.mean(np.sort(overview.rgb[seen], axis=1)[:, 1] >= _SATURATED)),
+        float(np.mean(shaded[clear])) if shaded is not None and clear.any() else 0.0,
+        contrast_kept, sharpness_kept, float(np.subtract(*np.percentile(whole, (95, 5)))), float(np.median(whole)),
+        sun, off_nadir,
+    )
+
+
+def _kept(
+    luminance: NDArray[np.uint8], reference: NDArray[np.uint8] | None, clear: NDArray[np.bool_]
+) -> tuple[float | None, float | None]:
+    """Contrast and sharpness over the reference's, where both show clear ground."""
+    if reference is None or (both := clear & (reference > 0)).sum() < 256:
+        return None, None
+    now, then = (float(np.subtract(*np.percentile(image[both], (95, 5)))) for image in (luminance, reference))
+    sharp, usual = (_sharpness(image, both) for image in (luminance, reference))
+    return now / max(then, 1.0), sharp / max(usual, 1e-6)
+
+
+def _sharpness(luminance: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
+    if where.sum() < 16:
+        return 0.0
+    fine, coarse = (_detail(luminance, where, sigma) for sigma in (1.0, 3.0))
+    return fine / max(coarse, 1e-6)
 
 
 def _detail(luminance: NDArray[np.uint8], where: NDArray[np.bool_], sigma: float) -> float:
@@ -168,6 +276,37 @@ def clouds(overview: Overview, reference: NDArray[np.uint8] | None = None) -> ND
         if _is_cloud(blob, luminance, gradient, reference, gsd):
             found |= blob
     return np.asarray(cv2.dilate(found, _disc(_CLOUD_FRINGE_M / gsd)), np.uint8) > 0
+
+
+def cloud_shadows(
+    overview: Overview, reference: NDArray[np.uint8], covered: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Rows x columns, True where a cloud outside or inside the window shades the ground.
+
+    Args:
+        overview: the window, lying within some metres of the reference.
+        reference: luminance of the site's reference on the same grid, 0 where it says nothing.
+        covered: what `clouds` says.
+    """
+    gsd = overview.grid.gsd_m
+    known = overview.valid & ~covered & (reference > 0)
+    if known.sum() < 256:
+        return np.zeros(known.shape, np.bool_)
+    # The brightest part of the picture lies in the sun whatever else is shaded, and tells the light of the day.
+    now, then = (_local_mean(image, known, _SHADOW_MEAN_M / gsd) for image in (overview.luminance, reference))
+    ratio = now / np.maximum(then, 1.0)
+    light = float(np.percentile(ratio[known], 90))
+    dim = known & (ratio < _SHADOW_RATIO * light) & (then > _SHADOW_GROUND)
+    opened = cv2.morphologyEx(dim.astype(np.uint8), cv2.MORPH_OPEN, _disc(_SHADOW_OPENING_M / gsd))
+    closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, _disc(_SHADOW_OPENING_M / gsd))
+    return (np.asarray(closed) > 0) & known
+
+
+def _local_mean(image: NDArray[np.uint8], known: NDArray[np.bool_], radius_px: float) -> NDArray[np.float32]:
+    """Mean of the known pixels around each."""
+    size = (2 * max(1, round(radius_px)) + 1,) * 2
+    total = cv2.blur(np.where(known, image, 0).astype(np.float32), size)
+    return np.asarray(total / np.maximum(cv2.blur(known.astype(np.float32), size), 1e-3), np.float32)
 
 
 def _is_cloud(
