@@ -108,7 +108,7 @@ class Tls:
     port: int
     host: str = "127.0.0.1"
     client_certificates: bool = False
-    """True: a device must show a certificate of the authority, whose common name is its id."""
+    """True: a device must show a certificate of the authority besides its password."""
 
     def settings(self) -> tuple[Setting, ...]:
         """Lines of the listener."""
@@ -120,7 +120,7 @@ class Tls:
             Setting(f"keyfile {self.folder / 'server.key'}", "and its key"),
             Setting("tls_version tlsv1.2", "nothing older"),
             Setting(f"require_certificate {str(self.client_certificates).lower()}", "optional client certificates"),
-            Setting(f"use_identity_as_username {str(self.client_certificates).lower()}", "the common name is the device"),
+            Setting("use_identity_as_username false", "besides the password, which can be taken away"),
             *([Setting(f"crlfile {revoked}", "revoked certificates are refused")] if revoked.is_file() else []),
         )
 

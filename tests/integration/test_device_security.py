@@ -203,14 +203,25 @@ def test_certificates_of_the_banks_authority(pool: Pool, broker: Broker, tmp_pat
         authority.hand_over()
         broker.start()
         watch = Watch(pool, broker.server.log)
-        base = f"mqtts://127.0.0.1:{broker.tls.port}?ca={authority.folder / 'ca.crt'}"
+        first, second = issue(pool, "m1", "ann"), issue(pool, "m2", "ann")
+        tell(broker, pool)
         for name, days in (("m1", 30), ("m2", -1)):
             authority.issue(name, name, days)
-        good = f"{base}&cert={authority.folder / 'm1.crt'}&key={authority.folder / 'm1.key'}"
-        expired = f"{base}&cert={authority.folder / 'm2.crt'}&key={authority.folder / 'm2.key'}"
-        assert visit(good, "m1-tls") == "Success"
-        assert visit(expired, "m2-tls") != "Success"
-        assert visit(base, "without") != "Success"
+
+        def door(device: str, word: str, certificate: str) -> str:
+            files = (
+                f"&cert={authority.folder / certificate}.crt&key={authority.folder / certificate}.key" if certificate else ""
+            )
+            assert broker.tls is not None
+            return f"mqtts://{device}:{word}@127.0.0.1:{broker.tls.port}?ca={authority.folder / 'ca.crt'}{files}"
+
+        assert visit(door("m1", first, "m1"), "m1-tls") == "Success"
+        assert visit(door("m2", second, "m2"), "m2-tls") != "Success", "expired"
+        assert visit(door("m1", first, ""), "without") != "Success"
+        assert visit(door("m1", "guess", "m1"), "guesser") == "Not authorized", "the certificate alone is not enough"
+        revoke(pool, "m1", "ann")
+        tell(broker, pool)
+        assert visit(door("m1", first, "m1"), "revoked") == "Not authorized"
         wait_for(lambda: "certificate" in kinds(pool, watch), 10, "the broker tells of the certificate")
         with socket.create_connection(("127.0.0.1", broker.tls.port)) as plain:
             plain.sendall(b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02ab")
