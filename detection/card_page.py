@@ -118,7 +118,7 @@ def failure_text(case: Mapping[str, object]) -> str:
 
 def _blocks(card: Card) -> Iterator[Block]:
     yield Block("h1", card.name)
-    grid = f"grid {card.gsd_m} m per pixel; bands {card.bands}"
+    grid = f"grid {card.gsd_m} m per pixel; bands {card.bands}" if card.gsd_m else f"bands {card.bands}"
     yield Block("p", f"Network `{card.network}`; {grid}; SHA-256 `{card.sha256}`.")
     yield Block("p", f"Threshold {card.threshold:.3f} on the confidence, {_calibration(card)}; both from {card.held_out}.")
     yield Block("h2", "Training data")
