@@ -25,6 +25,7 @@ from detection.dataset import LabelledImage, resample
 from detection.evaluate import find
 from detection.infer import Detector, PanelSegmenter, SlotClassifier, VehicleDetector
 from detection.metrics import Counted
+from detection.modules import ModuleClassifier
 from detection.runtime_openvino import OpenVinoRuntime, Precision, derive, model_path, require_openvino, save_model
 from detection.vehicle_recipe import held_out, real_pools
 from detection.weightfile import default_path, read_card, shipped
@@ -35,6 +36,7 @@ _TILE_PX = 512
 _TILES = 96
 _LOADERS: Mapping[str, Callable[[Path], Detector]] = {
     "vehicles": VehicleDetector.load, "panels": PanelSegmenter.load, "slots": SlotClassifier.load,
+    "modules": ModuleClassifier.load,
 }  # fmt: skip
 
 
