@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from itertools import pairwise
 
 import psycopg2
 
@@ -35,7 +34,7 @@ def available() -> tuple[Migration, ...]:
     """The migrations shipped with the package, in order.
 
     Raises:
-        IntegrityError: a version number is used twice.
+        IntegrityError: a version number is missing or used twice.
     """
     found: list[Migration] = []
     for entry in resources.files("collateral.db.migrations").iterdir():
@@ -43,10 +42,11 @@ def available() -> tuple[Migration, ...]:
         if match:
             found.append(Migration(int(match["version"]), match["name"], entry.read_text(encoding="utf-8")))
     found.sort(key=lambda migration: migration.version)
-    for before, migration in pairwise(found):
-        if migration.version == before.version:
+    for position, migration in enumerate(found, start=1):
+        if migration.version != position:
             raise IntegrityError(
-                f"Migrations {before.version:04d}_{before.name} and {migration.name} have one number: rename the newer file."
+                f"Migration {migration.version:04d}_{migration.name} stands where {position:04d} was expected: "
+                "numbers must run without gap or double; rename the file."
             )
     return tuple(found)
 
