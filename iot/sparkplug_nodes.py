@@ -1,6 +1,6 @@
 """What Sparkplug edge nodes said of themselves, and what their messages mean by it.
 
-A DATA message may name its metrics by aliases that only the last birth explains. Births are kept (migration 0025), so that a
+A DATA message may name its metrics by aliases that only the last birth explains. Births are kept (migration 0016), so that a
 restart of ingest forgets nothing. Every ingest service reads all Sparkplug topics, in the order in which the node published;
 what is delivered again is recognised by times, bdSeq and, in the table of readings, by its key.
 

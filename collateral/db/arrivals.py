@@ -149,7 +149,7 @@ def forget_heard(connection: Connection, heard_ids: Sequence[int]) -> None:
 
 
 def sequence_runs(connection: Connection, device_ids: Sequence[str]) -> dict[str, list[list[int]]]:
-    """Settled runs of those devices that have some; the row of a run is described in migration 0020."""
+    """Settled runs of those devices that have some; the row of a run is described in migration 0013."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT device_id, runs FROM device_sequence WHERE device_id = ANY(%s)", (list(device_ids),))
         return dict(cursor.fetchall())

@@ -1,4 +1,4 @@
-"""What is kept of Sparkplug edge nodes; the columns are described in migration 0025. Inside the caller's transaction."""
+"""What is kept of Sparkplug edge nodes; the columns are described in migration 0016. Inside the caller's transaction."""
 
 from __future__ import annotations
 
