@@ -240,14 +240,20 @@ class SlotClassifier(Detector):
         return cls(SlotNet(), "slots", weights or default_path("slots"), cache)
 
     def classify(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """N x 64 x 64 x 3 uint8 RGB (see `rectify`) -> N calibrated probabilities that the slot is occupied."""
+        """N x 64 x 64 x 3 uint8 RGB (see `rectify`) -> N calibrated probabilities that the slot is occupied, from the mean
+        over the chip and its three mirror images."""
         if chips.ndim != 4 or chips.shape[1:] != (CHIP, CHIP, 3) or chips.dtype != np.uint8:
             raise InvalidInputError(f"Chips of shape {chips.shape}, {chips.dtype} came; wanted is N x 64 x 64 x 3, uint8.")
         if len(chips) == 0:
             return np.zeros(0, np.float32)
-        parts = [self.runtime(chips[i : i + 64])[0].numpy() for i in range(0, len(chips), 64)]
-        raw = 1 / (1 + np.exp(-np.clip(np.concatenate(parts), -15, 15)))
+        views = (chips, chips[:, ::-1], chips[:, :, ::-1], chips[:, ::-1, ::-1])
+        logits = np.mean([self._logits(np.ascontiguousarray(view)) for view in views], axis=0)
+        raw = 1 / (1 + np.exp(-np.clip(logits, -15, 15)))
         return calibrated(self.card, raw.astype(np.float32))
+
+    def _logits(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        parts = [self.runtime(chips[i : i + 64])[0].numpy() for i in range(0, len(chips), 64)]
+        return np.concatenate(parts).astype(np.float32)
 
 
 def rectify(image: NDArray[np.uint8], polygon_px: Sequence[tuple[float, float]]) -> NDArray[np.uint8]:
