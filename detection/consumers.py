@@ -229,4 +229,5 @@ def _evidence(window: SiteWindow) -> dict[str, object]:
         "scene_id": window.scene.record.scene_id,
         "gsd_m": round(window.scene.record.gsd_m, 3),
         "hidden_share": round(window.hidden_share, 4),
+        "reference": window.figures.get("reference", ""),
     }

@@ -28,6 +28,8 @@ class Acquisition:
 
     sun_elevation_deg: float
     """Above the horizon."""
+    sun_stated: bool
+    """False when it was computed from the time told, which may be wrong or lack the hour."""
     off_nadir_deg: float | None
     """Between the line of sight and straight down; None when nothing says it."""
 
@@ -48,7 +50,9 @@ def acquisition_of(path: Path, tags: Mapping[str, str], at: datetime, lon: float
         off_nadir = _first(said, OFF_NADIR_TAGS) if off_nadir is None else off_nadir
         if sun is not None and off_nadir is not None:
             break
-    return Acquisition(sun_elevation(at, lon, lat) if sun is None else sun, None if off_nadir is None else abs(off_nadir))
+    return Acquisition(
+        sun_elevation(at, lon, lat) if sun is None else sun, sun is not None, None if off_nadir is None else abs(off_nadir)
+    )
 
 
 def _sources(path: Path, tags: Mapping[str, str]) -> Iterator[Mapping[str, object]]:

@@ -30,9 +30,13 @@ _CHANGE_FROM_REFERENCE = 35
 _SHADOW_RATIO = 0.68
 """Ground under a cloud has at most this share of the light of the day."""
 _SHADOW_MEAN_M = 4.0
+_MOST_LIGHT = 1.3
+"""More light than in the reference is a new white roof, not the day."""
 _SHADOW_OPENING_M = 6.0
 _SHADOW_GROUND = 40
 """Ground that is darker in the reference (water, panels, shade of halls) says nothing."""
+_SHADOW_PATTERN = 0.3
+"""Smallest correlation of the ground's pattern under a shadow with the reference's."""
 _SATURATED = 253
 
 
@@ -62,7 +66,8 @@ class Limits:
     sharpness_kept: float = 0.75
     """Smallest share of the reference's sharpness."""
     sun_elevation_deg: float = 10.0
-    """A lower sun leaves most of a yard in the shade of its own halls."""
+    """A lower sun, as the metadata state it, leaves most of a yard in the shade of its own halls. One computed from the time
+    told only makes doubtful: where the picture is bright all the same, the time is wrong."""
     off_nadir_deg: float = 35.0
     """Beyond it walls hide yards and heights displace roofs by more than half of themselves."""
     doubtful_off_nadir_deg: float = 25.0
@@ -103,6 +108,8 @@ class QualityFigures:
     seen_brightness: float = 0.0
     """Median luminance with what is called cloud."""
     sun_elevation_deg: float | None = None
+    sun_stated: bool = False
+    """True when the metadata say it."""
     off_nadir_deg: float | None = None
 
     def as_dict(self) -> Mapping[str, float]:
@@ -168,7 +175,7 @@ def _reason(figures: QualityFigures, limits: Limits) -> str:
     sun, off_nadir = figures.sun_elevation_deg, figures.off_nadir_deg
     failed = {
         "nodata": figures.nodata_share > limits.nodata_share,
-        "sun_low": sun is not None and sun < limits.sun_elevation_deg,
+        "sun_low": figures.sun_stated and _below(sun, limits.sun_elevation_deg),
         "oblique": off_nadir is not None and off_nadir > limits.off_nadir_deg,
         "cloud": figures.cloud_share > limits.cloud_share,
         "shadow": figures.shadow_share > limits.shadow_share,
@@ -198,6 +205,7 @@ def _doubtful(figures: QualityFigures, limits: Limits) -> bool:
         figures.cloud_share + figures.shadow_share > limits.doubtful_cloud_share
         or figures.haze > limits.doubtful_haze
         or (figures.off_nadir_deg or 0.0) > limits.doubtful_off_nadir_deg
+        or _below(figures.sun_elevation_deg, limits.sun_elevation_deg)
     )
 
 
@@ -211,11 +219,15 @@ def _figures(
     seen = overview.inside & overview.valid
     clear = seen & ~covered
     luminance = overview.luminance
-    sun, off_nadir = (None, None) if acquisition is None else (acquisition.sun_elevation_deg, acquisition.off_nadir_deg)
+    sun, stated, off_nadir = None, False, None
+    if acquisition is not None:
+        sun, stated, off_nadir = acquisition.sun_elevation_deg, acquisition.sun_stated, acquisition.off_nadir_deg
     nodata = 1.0 - int(seen.sum()) / max(int(overview.inside.sum()), 1)
     cloud = int((covered & seen).sum()) / max(int(seen.sum()), 1)
     if seen.sum() < 16:
-        return QualityFigures(nodata, cloud, 0.0, 0.0, 0.0, 0.0, sun_elevation_deg=sun, off_nadir_deg=off_nadir)
+        return QualityFigures(
+            nodata, cloud, 0.0, 0.0, 0.0, 0.0, sun_elevation_deg=sun, sun_stated=stated, off_nadir_deg=off_nadir
+        )
     whole = luminance[seen]
     values = luminance[clear] if clear.sum() >= 16 else whole
     dark, low, middle, high = (float(v) for v in np.percentile(values, (1, 5, 50, 95)))
@@ -225,7 +237,7 @@ def _figures(
         float(np.mean(np.sort(overview.rgb[seen], axis=1)[:, 1] >= _SATURATED)),
         float(np.mean(shaded[clear])) if shaded is not None and clear.any() else 0.0,
         contrast_kept, sharpness_kept, float(np.subtract(*np.percentile(whole, (95, 5)))), float(np.median(whole)),
-        sun, off_nadir,
+        sun, stated, off_nadir,
     )
 
 
@@ -295,11 +307,30 @@ def cloud_shadows(
     # The brightest part of the picture lies in the sun whatever else is shaded, and tells the light of the day.
     now, then = (_local_mean(image, known, _SHADOW_MEAN_M / gsd) for image in (overview.luminance, reference))
     ratio = now / np.maximum(then, 1.0)
-    light = float(np.percentile(ratio[known], 90))
+    light = min(float(np.percentile(ratio[known], 90)), _MOST_LIGHT)
     dim = known & (ratio < _SHADOW_RATIO * light) & (then > _SHADOW_GROUND)
     opened = cv2.morphologyEx(dim.astype(np.uint8), cv2.MORPH_OPEN, _disc(_SHADOW_OPENING_M / gsd))
     closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, _disc(_SHADOW_OPENING_M / gsd))
-    return (np.asarray(closed) > 0) & known
+    count, labels = cv2.connectedComponents(closed)
+    patterns = _pattern(overview.luminance, gsd), _pattern(reference, gsd)
+    same = [label for label in range(1, count) if _same_pattern(*patterns, (labels == label) & known, gsd)]
+    return np.isin(labels, same) & known
+
+
+def _pattern(image: NDArray[np.uint8], gsd: float) -> NDArray[np.float32]:
+    """Structures of some metres, whatever the light."""
+    values = np.log(image.astype(np.float32) + 8)
+    fine, coarse = (cv2.GaussianBlur(values, (0, 0), metres / gsd) for metres in (1.2, 6.0))
+    return np.asarray(fine - coarse, np.float32)
+
+
+def _same_pattern(now: NDArray[np.float32], then: NDArray[np.float32], where: NDArray[np.bool_], gsd: float) -> bool:
+    """Whether the ground under a shadow is the reference's: a new asphalt yard is dark as well. Some metres of displacement
+    are allowed for."""
+    step = max(1, round(1.5 / gsd))
+    moved = (np.roll(then, (rows, columns), (0, 1)) for rows in (-step, 0, step) for columns in (-step, 0, step))
+    best = max(float(np.corrcoef(now[where], other[where])[0, 1]) for other in moved)
+    return best > _SHADOW_PATTERN
 
 
 def _local_mean(image: NDArray[np.uint8], known: NDArray[np.bool_], radius_px: float) -> NDArray[np.float32]:
@@ -321,7 +352,9 @@ def _is_cloud(
         known = where & (reference > 0)
         if known.sum() > where.sum() / 2:
             change = luminance[known].astype(np.int16) - reference[known]
-            return bool(np.mean(change > _CHANGE_FROM_REFERENCE) > 0.5)
+            if np.mean(change > _CHANGE_FROM_REFERENCE) <= 0.5:
+                return False
+    # Brighter than the reference is a new roof or a new concrete yard too: those have a hard edge.
     ring = cv2.dilate(blob, _disc(3.0 / gsd)) - blob
     edge = gradient[ring > 0]
     return edge.size > 0 and float(np.percentile(edge, 90)) < _CLOUD_EDGE_GRADIENT

@@ -16,16 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from shapely import STRtree
 
 from collateral.db.scenes import ScanResult
 from collateral.domain import Observation, Quality
 from collateral.progress import progress
 from imagery.grid import NO_SHIFT
-from imagery.quality import Verdict, assess, clouds
+from imagery.quality import Overview, Verdict, assess, cloud_shadows, clouds
 from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect
 from imagery.reader import Pixels, ReadCost, WindowDamagedError, moved_mask, read_pixels
-from imagery.reference import Reference, ReferenceStore, build_reference, overview_of
+from imagery.reference import Reference, ReferenceStore, build_reference, overview_of, reference_at
 from imagery.register import Alignment, align
 from imagery.scan_summary import ScanSummary
 from imagery.scenes import SceneFile, scene_of
@@ -194,7 +196,8 @@ class Scanner:
         self._references = references
         self._history = history
         self._now = now
-        self._reference_of: dict[str, Reference | None] = {}
+        self._versions: tuple[str, tuple[Reference, ...]] = ("", ())
+        """Site whose windows are being read, and its references."""
         self._results: list[ScanResult] = []
         self._observations: list[Observation] = []
         self._written = 0
@@ -246,52 +249,63 @@ class Scanner:
             return error
 
     def _prepare(self, task: WindowTask, candidates: Sequence[SceneFile]) -> Prepared:
-        reference = self._reference(task.target, candidates)
+        reference = self._reference(task.target, candidates, task.scene.record.acquired_at)
         overview, cost = overview_of(task.scene, task.target)
-        told = None if reference is None else reference.luminance
-        covered = clouds(overview, told)
-        verdict = assess(overview, covered)
+        hidden, verdict = _judged(overview, task.scene, reference)
         figures: dict[str, object] = dict(verdict.figures.as_dict())
         if not verdict.accepted:
             return Prepared(verdict.reason, {}, cost, figures)
         alignment = Alignment(True, NO_SHIFT, 1.0)
         if reference is not None:
-            usable = ~covered
-            alignment = align(overview.luminance, reference.luminance, overview.grid, usable)
-            figures |= {
-                "shift_east_m": round(alignment.shift.east_m, 2), "shift_north_m": round(alignment.shift.north_m, 2),
-                "turn_deg": round(alignment.shift.turn_deg, 3), "scale": round(alignment.shift.scale, 5),
-                "agreement": round(alignment.agreement, 3), "matched_share": round(alignment.matched_share, 3),
-                "reference_scenes": len(reference.scene_ids),
-            }
+            alignment, reference, replaced = self._aligned(task, overview, ~hidden, reference)
+            figures |= _registration_figures(alignment, reference)
+            if replaced:
+                figures["reference_replaced"] = True
+                verdict = replace(verdict, doubtful=True)
         if not alignment.aligned:
             return Prepared("not_aligned", {}, cost, figures)
         windows: dict[float, SiteWindow] = {}
         for gsd_m in sorted({consumer.gsd_m for consumer in task.consumers}):
             pixels = read_pixels(task.scene.facts, task.target.grid(gsd_m), alignment.shift)
             cost += pixels.cost
-            if covered.any():
-                hidden = moved_mask(covered, overview.grid, pixels.grid, alignment.shift)
-                pixels = replace(pixels, valid=pixels.valid & ~hidden)
+            if hidden.any():
+                unseen = moved_mask(hidden, overview.grid, pixels.grid, alignment.shift)
+                pixels = replace(pixels, valid=pixels.valid & ~unseen)
             windows[gsd_m] = self._window(task, pixels, verdict, figures)
         return Prepared("", windows, cost, figures)
 
+    def _aligned(
+        self, task: WindowTask, overview: Overview, usable: NDArray[np.bool_], reference: Reference
+    ) -> tuple[Alignment, Reference, bool]:
+        """The alignment, what it is with, and whether this window completed a new reference."""
+        alignment = align(overview.luminance, reference.luminance, overview.grid, usable)
+        if alignment.aligned:
+            self._references.settled(task.target, task.scene)
+            return alignment, reference, False
+        rebuilt = self._references.stray(task.target, task.scene)
+        if rebuilt is None:
+            return alignment, reference, False
+        log.warning("%s: its reference is replaced from %s on", task.target.site.site_id, rebuilt.version)
+        self._versions = (task.target.site.site_id, self._references.versions(task.target))
+        return align(overview.luminance, rebuilt.luminance, overview.grid, usable), rebuilt, True
+
     def _window(self, task: WindowTask, pixels: Pixels, verdict: Verdict, figures: Mapping[str, object]) -> SiteWindow:
         known_at = task.scene.available_at if self._history else self._now()
-        hidden = 1 - (1 - verdict.figures.nodata_share) * (1 - verdict.figures.cloud_share)
+        told = verdict.figures
+        hidden = 1 - (1 - told.nodata_share) * (1 - told.cloud_share) * (1 - told.shadow_share)
         quality = Quality.DOUBTFUL if verdict.doubtful else Quality.GOOD
         return SiteWindow(task.scene, task.target, pixels, hidden, quality, known_at, figures)
 
-    def _reference(self, target: SiteTarget, candidates: Sequence[SceneFile]) -> Reference | None:
-        site_id = target.site.site_id
-        if site_id not in self._reference_of:
-            reference = self._references.get(target)
-            if reference is None:
-                reference = build_reference(target, candidates)
-                if reference is not None:
-                    self._references.put(target, reference)
-            self._reference_of[site_id] = reference
-        return self._reference_of[site_id]
+    def _reference(self, target: SiteTarget, candidates: Sequence[SceneFile], at: datetime) -> Reference | None:
+        if self._versions[0] != target.site.site_id:
+            versions = self._references.versions(target)
+            if reference_at(versions, at) is None:
+                first = build_reference(target, candidates)
+                if first is not None:
+                    self._references.put(target, first)
+                    versions = (first, *versions)
+            self._versions = (target.site.site_id, versions)
+        return reference_at(self._versions[1], at)
 
     def _consume(self, task: WindowTask, prepared: Prepared | Exception) -> ScanSummary:
         if isinstance(prepared, Exception):
@@ -330,3 +344,22 @@ class Scanner:
 
 def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _judged(overview: Overview, scene: SceneFile, reference: Reference | None) -> tuple[NDArray[np.bool_], Verdict]:
+    """What cloud and its shadow hide, and the verdict."""
+    told = None if reference is None else reference.luminance
+    covered = clouds(overview, told)
+    shaded = None if told is None else cloud_shadows(overview, told, covered)
+    verdict = assess(overview, covered, reference=told, shaded=shaded, acquisition=scene.acquisition)
+    return (covered if shaded is None else covered | shaded), verdict
+
+
+def _registration_figures(alignment: Alignment, reference: Reference) -> dict[str, object]:
+    shift = alignment.shift
+    return {
+        "shift_east_m": round(shift.east_m, 2), "shift_north_m": round(shift.north_m, 2),
+        "turn_deg": round(shift.turn_deg, 3), "scale": round(shift.scale, 5), "agreement": round(alignment.agreement, 3),
+        "matched_share": round(alignment.matched_share, 3), "reference": reference.version,
+        "reference_scenes": len(reference.scene_ids),
+    }

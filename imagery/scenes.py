@@ -12,6 +12,7 @@ from pyproj import Transformer
 from shapely.geometry import Polygon
 
 from collateral.domain import SceneRecord
+from imagery.acquisition import Acquisition, acquisition_of
 from imagery.grid import apply_affine
 from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect
 
@@ -30,6 +31,8 @@ class SceneFile:
     facts: RasterFacts
     available_at: datetime
     """When it could first be had: tag AVAILABLE_AT, else the time it was taken."""
+    acquisition: Acquisition
+    """Angles of sun and view."""
 
 
 def open_scene(path: Path) -> SceneFile:
@@ -66,7 +69,9 @@ def scene_of(facts: RasterFacts, now: datetime | None = None) -> SceneFile:
     )
     available = _iso_time(facts.tags, "AVAILABLE_AT")
     # A file that is here was available: a later time told must not make knowledge of the future.
-    return SceneFile(record, facts, min(max(available or acquired_at, acquired_at), max(now, acquired_at)))
+    available_at = min(max(available or acquired_at, acquired_at), max(now, acquired_at))
+    middle = record.footprint.centroid
+    return SceneFile(record, facts, available_at, acquisition_of(facts.path, facts.tags, acquired_at, middle.x, middle.y))
 
 
 def _acquired_at(facts: RasterFacts) -> datetime:

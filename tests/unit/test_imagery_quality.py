@@ -11,11 +11,13 @@ import pytest
 from affine import Affine
 from numpy.typing import NDArray
 
+from data_samples.evaluate_clouds import KINDS, spoiled
 from data_samples.layout import make_layout
 from data_samples.render import Rendered, render_image
 from data_samples.scene_model import SceneState, SiteLayout
+from imagery.acquisition import Acquisition
 from imagery.grid import GridSpec, PixelSize
-from imagery.quality import Overview, Verdict, assess, clouds
+from imagery.quality import LIMITS, Overview, Verdict, assess, cloud_shadows, clouds
 from imagery.target import mask_inside
 
 WHEN = datetime(2026, 4, 10, 2, 30, tzinfo=UTC)
@@ -34,8 +36,12 @@ def overview(layout: SiteLayout, **state: object) -> tuple[Overview, Rendered]:
     return Overview(grid, rendered.image, np.ones(inside.shape, np.bool_), inside), rendered
 
 
-def judged(view: Overview, reference: NDArray[np.uint8] | None = None) -> Verdict:
-    return assess(view, clouds(view, reference))
+def judged(
+    view: Overview, reference: NDArray[np.uint8] | None = None, acquisition: Acquisition | None = None
+) -> Verdict:
+    covered = clouds(view, reference)
+    shaded = None if reference is None else cloud_shadows(view, reference, covered)
+    return assess(view, covered, reference=reference, shaded=shaded, acquisition=acquisition)
 
 
 @pytest.mark.parametrize("haze", [0.05, 0.3])
@@ -82,3 +88,34 @@ def test_every_other_fault_has_its_reason(layout: SiteLayout) -> None:
 def test_thick_air_makes_doubtful(layout: SiteLayout) -> None:
     assert not judged(overview(layout, haze=0.05)[0]).doubtful
     assert judged(overview(layout, haze=0.7)[0]).doubtful
+
+
+@pytest.mark.parametrize("fault", KINDS)
+def test_a_fault_put_on_is_named(layout: SiteLayout, fault: str) -> None:
+    view, _ = overview(layout)
+    reference = overview(layout, seed=5, haze=0.15)[0].luminance
+    assert judged(view, reference).accepted
+    assert judged(spoiled(view, fault, np.random.default_rng(7)), reference).reason == fault
+
+
+def test_a_new_dark_yard_is_no_shadow_and_a_new_white_hall_no_cloud(layout: SiteLayout) -> None:
+    view, _ = overview(layout)
+    height, width = view.inside.shape
+    rng = np.random.default_rng(3)
+    for level in (45, 230):
+        rgb = view.rgb.copy()
+        block = rng.normal(level, 4, (height * 6 // 10, width * 6 // 10, 1)).clip(0, 255).astype(np.uint8)
+        rgb[height // 5 : height // 5 + block.shape[0], width // 5 : width // 5 + block.shape[1]] = block
+        verdict = judged(replace(view, rgb=rgb), view.luminance)
+        assert verdict.reason not in ("cloud", "shadow"), verdict
+
+
+def test_sun_and_view_refuse_only_when_they_are_stated(layout: SiteLayout) -> None:
+    view, _ = overview(layout)
+    high, low = LIMITS.sun_elevation_deg + 5, LIMITS.sun_elevation_deg - 5
+    assert not judged(view, None, Acquisition(high, True, 5.0)).doubtful
+    assert judged(view, None, Acquisition(low, True, None)).reason == "sun_low"
+    computed = judged(view, None, Acquisition(low, False, None))
+    assert computed.accepted and computed.doubtful
+    assert judged(view, None, Acquisition(high, False, LIMITS.off_nadir_deg + 1)).reason == "oblique"
+    assert judged(view, None, Acquisition(high, False, LIMITS.doubtful_off_nadir_deg + 1)).doubtful

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collateral.db.scenes import ScanResult
-from collateral.domain import Observation, Site, SiteKind
+from collateral.domain import Observation, Quality, Site, SiteKind
 from data_samples.layout import make_layout, to_lonlat
 from data_samples.render import render_scene
 from data_samples.scene_model import MapShift, SceneState, SiteLayout
@@ -189,6 +189,57 @@ def test_a_reference_is_kept_until_the_site_changes(folder: Path, targets: list[
     assert store.get(changed) is None
     (tmp_path / "reference" / "F1.png").write_bytes(b"damaged")
     assert store.get(targets[0]) is None
+
+
+@pytest.fixture(scope="module")
+def rebuilt(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
+    """Three scenes of the old site, then, at the same place, four of another one that was built there."""
+    path = tmp_path_factory.mktemp("rebuilt")
+    other = replace(make_layout("F1", "warehouse", 120.6, 31.3, 77), site_id="F1")
+    for number in range(3):
+        (path / f"s{number}.tif").write_bytes((folder / f"s{number}.tif").read_bytes())
+    for number in range(10, 14):
+        state = SceneState(START + timedelta(days=number), gsd_m=0.5, cars=4, seed=number)
+        render_scene([other], [state], path / f"s{number}.tif", margin_m=60.0)
+    return path
+
+
+def test_a_rebuilt_site_gets_a_new_reference_and_keeps_the_old_one(
+    rebuilt: Path, targets: list[SiteTarget], tmp_path: Path
+) -> None:
+    store, detector = Memory(), Brightness()
+    for path in sorted(rebuilt.glob("*.tif"), key=lambda file: int(file.stem[1:])):  # one scan a day: the count outlives it
+        scenes, _ = open_scenes([path], store)
+        Scanner(store, ReferenceStore(tmp_path)).run(scenes, targets, [detector])
+    rows = sorted(store.results.values(), key=lambda row: _day(row.scene_id, rebuilt))
+    assert [row.reason for row in rows] == ["", "", "", "not_aligned", "not_aligned", "", ""]
+    assert rows[5].figures["reference_replaced"] and rows[5].figures["reference"] == rows[6].figures["reference"] != "first"
+    assert [window.quality for window in detector.seen[3:]] == [Quality.DOUBTFUL, Quality.GOOD]
+    kept = ReferenceStore(tmp_path).versions(targets[0])
+    assert [reference.version for reference in kept] == ["first", "20260422T023000Z"]
+    assert set(kept[1].scene_ids) == {row.scene_id for row in rows[3:6]}
+    again = Memory()
+    scanned(rebuilt, targets, again, Brightness(), tmp_path, force=True)
+    reasons = {_day(row.scene_id, rebuilt): row.reason for row in again.results.values()}
+    assert [reasons[day] for day in sorted(reasons)] == [row.reason for row in rows], "older scenes keep the older reference"
+
+
+def _day(scene_id: str, folder: Path) -> datetime:
+    records = (open_scene(path).record for path in folder.glob("*.tif"))
+    return next(record.acquired_at for record in records if record.scene_id == scene_id)
+
+
+def test_single_strangers_replace_nothing(rebuilt: Path, folder: Path, targets: list[SiteTarget], tmp_path: Path) -> None:
+    store = ReferenceStore(tmp_path)
+    first = build_reference(targets[0], [open_scene(folder / "s0.tif")])
+    assert first is not None
+    store.put(targets[0], first)
+    strangers = [open_scene(rebuilt / f"s{number}.tif") for number in (10, 11, 12)]
+    assert store.stray(targets[0], strangers[0]) is None and store.stray(targets[0], strangers[0]) is None
+    assert store.stray(targets[0], strangers[1]) is None
+    store.settled(targets[0], strangers[1])  # a picture of that day aligned after all
+    assert store.stray(targets[0], strangers[2]) is None
+    assert len(store.versions(targets[0])) == 1
 
 
 summaries = st.builds(
