@@ -108,15 +108,15 @@ def finish_panels(
     gsd_m: float,
     held_out: Sequence[Chip],
     masks: Sequence[MaskedImage] = (),
-    choose: bool = False,
+    threshold: float | None = 0.5,
 ) -> Card:
-    """Calibrates the presence of panels on `held_out` chips; the pixel threshold is one half, or with `choose` that of the
-    largest IoU on `masks`. With `masks` that were not trained on, the card's config gets `area_spread`: relative error of
+    """Calibrates the presence of panels on `held_out` chips; `threshold` on pixels: None takes that of the largest IoU
+    on `masks`. With `masks` that were not trained on, the card's config gets `area_spread`: relative error of
     the area of a picture."""
-    blank = _blank(origin, "panels", gsd_m, 0.5)
+    blank = _blank(origin, "panels", gsd_m, 0.5 if threshold is None else threshold)
     write_weights(weights, state, blank)
     segmenter = PanelSegmenter.load(weights)
-    if choose:
+    if threshold is None:
         blank = replace(blank, threshold=mask_threshold(segmenter, masks))
         write_weights(weights, state, blank)
         segmenter = PanelSegmenter.load(weights)
