@@ -63,7 +63,7 @@ class Sizes:
     @classmethod
     def of(cls, quick: bool) -> Sizes:
         """Small for a look, else a minute of sustained load."""
-        return cls(30_000, 60_000, 2_000, 60_000, 5.0) if quick else cls(300_000, 1_500_000, 75_000, 500_000, 20.0)
+        return cls(30_000, 60_000, 2_000, 60_000, 5.0) if quick else cls(300_000, 3_000_000, 75_000, 500_000, 20.0)
 
 
 @dataclass(frozen=True)
