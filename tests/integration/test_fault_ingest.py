@@ -14,7 +14,7 @@ from tests.fault_support import Line, Load, fleet, memory_mb, own_database, plan
 from tests.iot_support import ingest_process, number
 from tests.services_support import Broker
 
-AWAY_S = float(os.environ.get("COLLATERAL_FAULT_SECONDS", "60"))
+AWAY_S = float(os.environ.get("COLLATERAL_FAULT_SECONDS", "30"))
 """How long a server is away."""
 RATE = 150.0
 """Messages a second, three values each."""

@@ -128,7 +128,7 @@ def test_commands_from_files_to_figures(
     loaded = said("backfill", str(recording(tmp_path)))
     assert (loaded["stored"], loaded["files"], loaded["refused"]) == (500, 1, 0)
     observed = said("observe", "--until", "2024-01-12T00:00:00Z")
-    assert (observed["sites"], observed["rollups"], observed["days"]) == (1, 250 + 11, 11)
+    assert (observed["sites"], observed["rollups"], observed["days"]) == (1, 500 + 250 + 11, 11)  # minutes, hours, days
     assert main(["observe", "--until", "2024-01-12"]) == 2
     assert said("observe", "--until", "2024-01-12T00:00:00Z")["rollups"] == 0
     assert said("ingest", "--stats")["points"] == 0
