@@ -1,9 +1,9 @@
 """Aligns a window with the site's reference: pictures of one place lie a few metres apart as delivered, and a little turned.
 
 First the whole picture by phase correlation (Kuglin & Hines 1975) of gradient magnitudes, which survive another sun and
-season better than brightness; those at the ends of shadows count little. Then the same in overlapping blocks, through whose
-displacements a similarity (shift, turn, scale) is laid that blocks disagreeing with the rest do not pull (Tukey's biweight).
-Turned pictures are searched for when the upright one does not match. What cannot be aligned is refused.
+season better than brightness; then the same in overlapping blocks, through whose displacements a similarity (shift, turn,
+scale) is laid that blocks disagreeing with the rest do not pull (Tukey's biweight). Turned pictures are searched for when
+the upright one does not match. What cannot be aligned is refused.
 """
 
 from __future__ import annotations
