@@ -11,12 +11,14 @@ import math
 import random
 import select
 import time
+import zlib
 from collections import deque
 from dataclasses import dataclass, field
 
 import orjson
 import paho.mqtt.client as paho
 
+from collateral.db.devices import RegisteredDevice
 from collateral.errors import ServiceError
 from collateral.quantities import READING_QUANTITIES, Adds
 from iot.mqtt import leave, make_client
@@ -28,15 +30,6 @@ WINDOW = 2_000
 RECONNECT_S = 0.5
 STALL_S = 60.0
 """Without any acknowledgement for this long at the end, the rest is given up and counted."""
-
-
-@dataclass(frozen=True)
-class SimulatedDevice:
-    """What one device is and reports."""
-
-    site_id: str
-    device_id: str
-    quantities: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ class SimulationPlan:
 
     url: str
     """Broker, with an account that may write for all devices."""
-    devices: tuple[SimulatedDevice, ...]
+    devices: tuple[RegisteredDevice, ...]
     rate: float
     """Messages a second, all devices together."""
     seconds: float
@@ -100,7 +93,7 @@ class SimulationReport:
 
 @dataclass
 class _Device:
-    about: SimulatedDevice
+    about: RegisteredDevice
     topic: str
     skew_ms: int
     sequence: int = 0
@@ -229,7 +222,7 @@ class Simulator:
             line.ready = False
             leave(line.client)
 
-    def _device(self, about: SimulatedDevice) -> _Device:
+    def _device(self, about: RegisteredDevice) -> _Device:
         troubles = self.plan.troubles
         skewed = self._rng.random() < troubles.skew
         skew = round(self._rng.uniform(-1, 1) * troubles.skew_s * 1_000) if skewed else 0
@@ -296,7 +289,7 @@ class Simulator:
         if row.adds is Adds.STATE:
             return float(self._rng.random() < 0.7)
         low, high = max(row.low, -100.0), min(row.high, 500.0)
-        wave = 0.5 + 0.3 * math.sin(time.time() / 600 + hash(device.about.device_id) % 7)
+        wave = 0.5 + 0.3 * math.sin(time.time() / 600 + phase(device.about.device_id))
         return round(low + (high - low) * min(1.0, max(0.0, wave + self._rng.gauss(0, 0.02))), 3)
 
     def _line(self, number: int) -> _Line:
@@ -356,7 +349,12 @@ class Simulator:
             raise ServiceError("The broker acknowledged nothing; check its address and account.")
 
 
-def _request_topic(device: SimulatedDevice) -> str:
+def phase(device_id: str) -> int:
+    """Where a device stands in the common wave, 0 to 6; the same in every run, which `hash` of a text is not."""
+    return zlib.crc32(device_id.encode()) % 7
+
+
+def _request_topic(device: RegisteredDevice) -> str:
     return f"{PREFIX}/{device.site_id}/{device.device_id}/request"
 
 

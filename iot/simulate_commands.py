@@ -13,7 +13,7 @@ from collateral.db.pool import Pool, Role
 from collateral.errors import InvalidInputError, UsageError
 from collateral.services.local import fleet_url
 from collateral.settings import Settings
-from iot.simulate import SimulatedDevice, SimulationPlan, Simulator, Troubles
+from iot.simulate import SimulationPlan, Simulator, Troubles
 
 MOST_CONNECTIONS = 300
 """`select` takes file descriptors below 1024, of which a connection has up to three."""
@@ -49,15 +49,14 @@ def _simulate(args: argparse.Namespace, settings: Settings) -> Outcome:
     troubles = Troubles(**{row.name: getattr(args, row.name) for row in fields(Troubles)})
     _check(args, troubles)
     with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
-        rows = registered_devices(connection, args.site, args.devices)
-    if len(rows) < args.devices:
+        devices = tuple(registered_devices(connection, args.site, args.devices))
+    if len(devices) < args.devices:
         where = f"site {args.site}" if args.site else "the portfolio"
         raise InvalidInputError(
-            f"--devices {args.devices}: {where} has {len(rows)} registered devices; ask for fewer or register more "
+            f"--devices {args.devices}: {where} has {len(devices)} registered devices; ask for fewer or register more "
             "(`collateral portfolio import`)."
         )
     url = args.broker or fleet_url(settings.runtime, settings.require_mqtt())
-    devices = tuple(SimulatedDevice(row.site_id, row.device_id, tuple(row.quantities)) for row in rows)
     plan = SimulationPlan(
         url, devices, args.rate, args.seconds, connections=args.connections, troubles=troubles, seed=args.seed
     )

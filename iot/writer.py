@@ -80,6 +80,14 @@ class Answer:
     """Quarantined values by reason since the process began."""
 
 
+Commit = Callable[[Sequence[Block]], Counts]
+Attempt = Callable[[Commit, Sequence[Block]], Counts]
+
+
+def _at_once(commit: Commit, blocks: Sequence[Block]) -> Counts:
+    return commit(blocks)
+
+
 class BatchWriter:
     """Commits batches of raw messages; keeps routes, newest times and dirty marks in memory between them."""
 
@@ -100,26 +108,33 @@ class BatchWriter:
         self.refused: list[QuarantineRow] = []
         self.sparkplug = SparkplugBook(self._find_nodes, replaying)
 
-    def write(self, blocks: Sequence[Block]) -> Counts:
+    def write(self, blocks: Sequence[Block], attempt: Attempt = _at_once) -> Counts:
         """Commits `blocks` in one transaction, or in several when the database refuses what is in it.
 
+        Args:
+            blocks: messages in order of arrival.
+            attempt: calls what commits a part, again while the database is away: a part is tried again by itself, so that
+                those before it are counted once.
+
         Raises:
-            psycopg2.OperationalError, psycopg2.InterfaceError, ServiceError: the database is away; nothing was committed
-                of what was not counted, and writing the same again is harmless.
+            psycopg2.OperationalError, psycopg2.InterfaceError, ServiceError: the database is away and `attempt` does not
+                wait; parts may be committed, and writing the same again finds them as duplicates.
         """
         try:
-            return self._commit(blocks)
+            return attempt(self._commit, blocks)
         except (psycopg2.DataError, psycopg2.IntegrityError, psycopg2.ProgrammingError, psycopg2.NotSupportedError) as error:
             first, second = halves(blocks)
             if second:
-                return self.write(first) + self.write(second)
+                return self.write(first, attempt) + self.write(second, attempt)
             _LOG.warning("a message cannot be stored and goes to quarantine: %s", ascii(str(error).strip())[:200])
-            alone = first[0].message(0)
-            reject = QuarantineRow(
-                alone.received_us, alone.topic, alone.payload, "database", ascii(type(error).__name__), ""
-            )
-            with self._pool.connection() as connection:
-                return self._close(connection, 1, Counts(), [reject])
+            return attempt(partial(self._refuse, ascii(type(error).__name__)), first)
+
+    def _refuse(self, detail: str, blocks: Sequence[Block]) -> Counts:
+        """One message that the database does not take goes to quarantine."""
+        alone = blocks[0].message(0)
+        reject = QuarantineRow(alone.received_us, alone.topic, alone.payload, "database", detail, "")
+        with self._pool.connection() as connection:
+            return self._close(connection, 1, Counts(), [reject])
 
     def _commit(self, blocks: Sequence[Block]) -> Counts:
         self._topics.renew()
@@ -289,7 +304,7 @@ def run_writer(pipe: Pipe, plan: WriterPlan) -> None:
                 continue
             blocks = pipe.recv()
             began = time.monotonic()
-            counts = retry(partial(_write_now, writer, blocks), pipe)
+            counts = writer.write(blocks, partial(patiently, pipe))
             lag_s = time.time() - blocks[0].received_us / 1e6
             pipe.send(Answer(counts, time.monotonic() - began, lag_s, dict(writer.rejects)))
             asks.extend(settling.heard())
@@ -351,10 +366,6 @@ class Settling:
             self._next = time.monotonic() + SETTLE_EVERY_S
 
 
-def _write_now(writer: BatchWriter, blocks: Sequence[Block]) -> Counts:
-    return writer.write(restamped(blocks, time.time_ns() // 1000))
-
-
 def restamped(blocks: Sequence[Block], now_us: int) -> list[Block]:
     """`blocks` with those that waited for the database longer than `HELD_US` arriving now.
 
@@ -364,16 +375,18 @@ def restamped(blocks: Sequence[Block], now_us: int) -> list[Block]:
     return [replace(block, received_us=now_us) if now_us - block.received_us > HELD_US else block for block in blocks]
 
 
-def retry(attempt: Callable[[], Counts], pipe: Pipe | None = None) -> Counts:
-    """`attempt` until the database takes it, waiting longer each time; ends with EOFError when the other process is gone."""
+def patiently(pipe: Pipe, commit: Commit, blocks: Sequence[Block]) -> Counts:
+    """Commits `blocks`, again and again with longer waits while the database is away.
+
+    Raises:
+        EOFError: the process at the other end of the pipe is gone.
+    """
     backoff = Backoff()
     while True:
         try:
-            return attempt()
+            return commit(restamped(blocks, time.time_ns() // 1000))
         except (psycopg2.OperationalError, psycopg2.InterfaceError, ServiceError) as error:
             wait_s = backoff.next_s()
             _LOG.warning("the database is away, next attempt in %.1f s: %s", wait_s, ascii(str(error).strip())[:200])
-            if pipe is None:
-                time.sleep(wait_s)
-            elif pipe.poll(wait_s):
+            if pipe.poll(wait_s):
                 pipe.recv()  # nothing is sent while an answer is due: this is the end of the pipe

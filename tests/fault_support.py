@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from collateral.db.devices import RegisteredDevice
 from collateral.db.migrate import migrate
 from collateral.services import local, postgres
-from iot.simulate import SimulatedDevice, SimulationPlan, SimulationReport, Simulator, Troubles
+from iot.simulate import SimulationPlan, SimulationReport, Simulator, Troubles
 from tests.iot_support import device, number, register, wait_for
 
 CALM = Troubles()
@@ -151,15 +152,15 @@ class Load:
             self.failed = error
 
 
-def fleet(database: str, count: int = 40) -> tuple[SimulatedDevice, ...]:
+def fleet(database: str, count: int = 40) -> tuple[RegisteredDevice, ...]:
     """Registers `count` devices of site S1 that report every second or so."""
     names = [f"sim{n:03d}" for n in range(count)]
     register(database, [device(name, QUANTITIES, interval_s=1.0) for name in names])
-    return tuple(SimulatedDevice("S1", name, QUANTITIES) for name in names)
+    return tuple(RegisteredDevice(name, "S1", QUANTITIES) for name in names)
 
 
 def plan(
-    url: str, devices: tuple[SimulatedDevice, ...], rate: float, seconds: float, troubles: Troubles = CALM
+    url: str, devices: tuple[RegisteredDevice, ...], rate: float, seconds: float, troubles: Troubles = CALM
 ) -> SimulationPlan:
     """A plan of a few connections."""
     return SimulationPlan(url, devices, rate, seconds, connections=3, troubles=troubles)

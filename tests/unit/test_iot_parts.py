@@ -18,6 +18,7 @@ from iot.mqtt import make_client
 from iot.payload import Message, decode, encode_telemetry
 from iot.registry import KEPT_S, UNKNOWN_KEPT_S, Registry
 from iot.replay import Recording, parse_map, parse_step, parse_time, read_recording
+from iot.simulate import phase
 from iot.sorting import sort_batch
 from iot.sparkplug_nodes import SparkplugBook
 from iot.statements import SETTLE_US
@@ -139,3 +140,7 @@ def test_what_waited_for_the_database_counts_as_received_when_it_is_stored() -> 
     assert [block.received_us for block in restamped(blocks, HELD_US)] == [0, HELD_US]
     assert [block.received_us for block in restamped(blocks, HELD_US + 1)] == [HELD_US + 1, HELD_US]
     assert HELD_US < SETTLE_US
+
+
+def test_simulated_devices_stand_at_the_same_place_of_the_wave_in_every_run() -> None:
+    assert [phase(f"d{n}") for n in range(5)] == [2, 2, 5, 5, 2]
