@@ -61,8 +61,8 @@ class Limits:
     highlight: float = 60.0
     """Smallest bright level (95th percentile)."""
     saturated_share: float = 0.20
-    sharpness: float = 0.38
-    """Smallest fine detail / coarse detail of the overview (see `QualityFigures.sharpness`)."""
+    sharpness: float = 0.45
+    """Smallest fine detail over coarse detail (see `QualityFigures.sharpness`)."""
     sharpness_kept: float = 0.75
     """Smallest share of the reference's sharpness."""
     sun_elevation_deg: float = 10.0
@@ -92,7 +92,8 @@ class QualityFigures:
     """Luminance of the darkest hundredth: what scattered light adds, grey levels."""
     brightness: float
     sharpness: float
-    """Root mean square of what a blur of 1 px takes away, over that of what a blur of 3 px takes away."""
+    """Detail between blurs of 1 and 2 px over that between blurs of 2 and 5 px (root mean squares). Finer detail is left
+    out: grain and the scan's own interpolation decide it."""
     highlight: float = 255.0
     """95th percentile of luminance."""
     saturated_share: float = 0.0
@@ -255,14 +256,10 @@ def _kept(
 def _sharpness(luminance: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
     if where.sum() < 16:
         return 0.0
-    fine, coarse = (_detail(luminance, where, sigma) for sigma in (1.0, 3.0))
-    return fine / max(coarse, 1e-6)
-
-
-def _detail(luminance: NDArray[np.uint8], where: NDArray[np.bool_], sigma: float) -> float:
     values = luminance.astype(np.float32)
-    rest = (values - cv2.GaussianBlur(values, (0, 0), sigma))[where]
-    return float(np.sqrt(np.mean(np.square(rest, dtype=np.float64))))
+    soft, softer, softest = (cv2.GaussianBlur(values, (0, 0), sigma) for sigma in (1.0, 2.0, 5.0))
+    fine, coarse = (np.asarray(part)[where].astype(np.float64) for part in (soft - softer, softer - softest))
+    return float(np.sqrt(np.mean(fine * fine)) / max(float(np.sqrt(np.mean(coarse * coarse))), 1e-6))
 
 
 def clouds(overview: Overview, reference: NDArray[np.uint8] | None = None) -> NDArray[np.bool_]:

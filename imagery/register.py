@@ -1,9 +1,9 @@
 """Aligns a window with the site's reference: pictures of one place lie a few metres apart as delivered, and a little turned.
 
 First the whole picture by phase correlation (Kuglin & Hines 1975) of gradient magnitudes, which survive another sun and
-season better than brightness; then the same in overlapping blocks, through whose displacements a similarity (shift, turn,
-scale) is laid that blocks disagreeing with the rest do not pull (Tukey's biweight). Turned pictures are searched for when
-the upright one does not match. What cannot be aligned is refused.
+season better than brightness; those at the ends of shadows count little. Then the same in overlapping blocks, through whose
+displacements a similarity (shift, turn, scale) is laid that blocks disagreeing with the rest do not pull (Tukey's biweight).
+Turned pictures are searched for when the upright one does not match. What cannot be aligned is refused.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ _MATCHED_PX = 1.0
 """A block has matched when its displacement is as found within this."""
 _LEAST_BLOCKS = 9
 """With fewer matched blocks only the shift is taken."""
+
+_SHADE_WEIGHT = 0.3
+"""Of edges where it gets brighter towards the pole: there the shadows of things end, and move with the sun."""
 
 _Matrix = NDArray[np.float64]
 """2 x 3, reference pixel (column, row; pixel centres) -> picture pixel."""
@@ -77,8 +80,9 @@ def align(
     known = (reference > 0) & (picture > 0)
     if usable is not None:
         known &= usable
-    moving = _edges(picture, (picture > 0) if usable is None else (picture > 0) & usable)
-    fixed = _edges(reference, reference > 0)
+    poleward = 1.0 if 32701 <= grid.epsg <= 32760 else -1.0
+    moving = _edges(picture, (picture > 0) if usable is None else (picture > 0) & usable, poleward)
+    fixed = _edges(reference, reference > 0, poleward)
     if not moving.any() or not fixed.any() or known.sum() < 256:
         return Alignment(False, NO_SHIFT, 0.0)
     reach_px = reach_m / grid.gsd_m
@@ -114,9 +118,12 @@ def _good(found: _Found) -> bool:
     return found.agreement >= MIN_AGREEMENT and found.matched >= MIN_MATCHED_SHARE
 
 
-def _edges(image: NDArray[np.uint8], known: NDArray[np.bool_]) -> _Edges:
+def _edges(image: NDArray[np.uint8], known: NDArray[np.bool_], poleward: float) -> _Edges:
+    """Gradient magnitude; `poleward`: the sign of a step in rows towards the nearer pole."""
     values = cv2.GaussianBlur(image, (0, 0), 1.0).astype(np.float32)
-    gradient = cv2.magnitude(cv2.Sobel(values, cv2.CV_32F, 1, 0), cv2.Sobel(values, cv2.CV_32F, 0, 1))
+    across, down = (np.asarray(cv2.Sobel(values, cv2.CV_32F, *order), np.float32) for order in ((1, 0), (0, 1)))
+    down = np.where(down * poleward > 0, np.float32(_SHADE_WEIGHT) * down, down)
+    gradient = np.asarray(cv2.magnitude(across, down), np.float32)
     core = cv2.erode(known.astype(np.uint8), np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     if not core.any():
         return np.zeros(image.shape, np.float32)

@@ -36,7 +36,7 @@ def test_another_season_lies_within_a_pixel(kind: SiteKind) -> None:
     corners = np.array([[0.0, 0], [grid.size.width, 0], [0, grid.size.height], [grid.size.width, grid.size.height]])
     moved = grid.shifted(found.shift).to_map(corners) - grid.to_map(corners)
     assert found.aligned
-    assert float(np.hypot(*moved.T).max()) / grid.gsd_m < (0.8 if kind == "solar" else 0.25)
+    assert float(np.hypot(*moved.T).max()) / grid.gsd_m < (0.4 if kind == "solar" else 0.15)
 
 
 def test_another_plant_with_rows_at_the_same_distance_is_refused() -> None:
