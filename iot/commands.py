@@ -15,6 +15,7 @@ from collateral.errors import InvalidInputError, UsageError
 from collateral.services.local import fleet_url
 from collateral.settings import Settings
 from iot.backfill import backfill
+from iot.judging import judging_stats
 from iot.observe import observe
 from iot.replay import Player, Recording, parse_map, parse_step, play
 
@@ -95,9 +96,13 @@ def _configure_observe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until", default="", metavar="ISO", help="the present of a recorded history (default: now)"
     )
+    parser.add_argument("--stats", action="store_true", help="print how far the judgement of readings is and end")
 
 
 def _observe(args: argparse.Namespace, settings: Settings) -> Outcome:
+    if args.stats:
+        with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
+            return Outcome(judging_stats(connection))
     now = datetime.now(UTC)
     if args.until:
         try:

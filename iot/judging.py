@@ -7,6 +7,7 @@ and the table always equals a recomputation from raw readings.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -29,6 +30,8 @@ _BLOCKS = ((300_000_000, 7 * DAY_US), (30_000_000, DAY_US), (0, 6 * HOUR_US))
 """Length of a block by the shortest interval for which it holds: some two thousand readings."""
 MOST_BLOCKS = 12
 """Of a series in one run, newest first; older ones wait for the next runs, so that years of history delay no observation."""
+REJUDGED_BLOCKS = 500
+"""Of all series in one run, judged anew because the rules changed: some five seconds."""
 
 
 def block_us(interval_us: int) -> int:
@@ -45,13 +48,18 @@ def touched(series_id: int, from_us: int, to_us: int, last_us: int, interval_us:
 
 
 def mark_touched(connection: Connection, ranges: Sequence[DirtyRange], interval_us: Mapping[str, int]) -> None:
-    """Marks what is to be judged after these ranges changed. `interval_us`: by device, of all devices in `ranges`."""
+    """Marks what is to be judged after these ranges changed; a block whose readings were dropped keeps its judgement.
+
+    `interval_us`: by device, of all devices in `ranges`.
+    """
+    horizon_us = rollups.reading_horizon_us(connection)
     lasts = rollups.last_before(connection, sorted({row.series_id for row in ranges}), _NEVER_US)
     blocks = {
         block
         for row in ranges
         if row.series_id in lasts
         for block in touched(row.series_id, row.from_us, row.to_us, lasts[row.series_id][0], interval_us[row.device_id])
+        if block.from_us >= horizon_us
     }
     qualities.mark_due(connection, sorted(blocks))
 
@@ -71,22 +79,45 @@ def judge_due(
         interval_us: by device.
         closed_by_us: leaves out blocks whose judgement looks beyond this time; None: none are left out.
     """
-    now, by_id, changed = datetime.now(UTC), {row.series_id: row for row in series}, 0
-    due = qualities.due_blocks(connection, list(by_id), MOST_BLOCKS)
+    horizon_us = rollups.reading_horizon_us(connection)
+    due = qualities.due_blocks(connection, [row.series_id for row in series], horizon_us, MOST_BLOCKS)
     if closed_by_us is not None:
         due = [block for block in due if block.to_us + AFTER * (block.to_us - block.from_us) <= closed_by_us]
-    for series_id, waiting in groupby(due, key=lambda block: block.series_id):
+    return judge_blocks(connection, series, interval_us, due)
+
+
+def judge_blocks(
+    connection: Connection, series: Sequence[Series], interval_us: Mapping[str, int], blocks: Sequence[Block]
+) -> int:
+    """Judges these blocks, ordered by series and time; returns how many changed. See `judge_due`."""
+    now, by_id, changed = datetime.now(UTC), {row.series_id: row for row in series}, 0
+    for series_id, waiting in groupby(blocks, key=lambda block: block.series_id):
         row = by_id[series_id]
-        for blocks in _together(waiting):
-            length = blocks[0].to_us - blocks[0].from_us
-            begin, end = blocks[0].from_us - BEFORE * length, blocks[-1].to_us + AFTER * length
+        for near in _together(waiting):
+            length = near[0].to_us - near[0].from_us
+            begin, end = near[0].from_us - BEFORE * length, near[-1].to_us + AFTER * length
             readings = rollups.read_readings(connection, [series_id], begin, end)
             whole = Signal(
                 row.device_id, row.quantity, interval_us[row.device_id],
                 readings.time_us, readings.value, readings.received_us,
             )  # fmt: skip
-            changed += qualities.write_judged(connection, [judged_block(whole, block) for block in blocks], VERSION, now)
+            changed += qualities.write_judged(connection, [judged_block(whole, block) for block in near], VERSION, now)
     return changed
+
+
+def outdated(connection: Connection) -> dict[str, list[Block]]:
+    """By device, what a run may judge anew because other rules judged it: `REJUDGED_BLOCKS` in all, newest first."""
+    horizon_us = rollups.reading_horizon_us(connection)
+    by_device: dict[str, list[Block]] = defaultdict(list)
+    for device, block in qualities.outdated_blocks(connection, VERSION, horizon_us, REJUDGED_BLOCKS):
+        by_device[device].append(block)
+    return by_device
+
+
+def judging_stats(connection: Connection) -> dict[str, int]:
+    """How far the judgement of readings is, and by how much of it other rules than today's: for `observe --stats`."""
+    counts = qualities.judged_counts(connection, VERSION, rollups.reading_horizon_us(connection))
+    return {"version": VERSION, "rejudged_per_run": REJUDGED_BLOCKS, **counts}
 
 
 def _together(blocks: Iterable[Block]) -> list[list[Block]]:

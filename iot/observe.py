@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from collateral.db import reference, rollups
+from collateral.db.geofences import Geofence, geofences_of_site
 from collateral.db.observations import write_observations
 from collateral.db.pool import Pool
+from collateral.db.qualities import Block
 from collateral.db.rollups import DirtyRange, Series
 from collateral.db.telemetry import to_us
 from collateral.domain import Asset, Device, Site
@@ -31,6 +33,7 @@ from collateral.progress import progress
 from iot import judging
 from iot.checks import LOOKBACK_DAYS
 from iot.days import DAY_US, HOUR_US, DayGrid, grid_over
+from iot.follow import Span, follow
 from iot.liveness import Awaited
 from iot.rollup import dirty_spans, refresh_span, series_adds
 from iot.signals import Signal, View, as_of_cutoff
@@ -58,6 +61,10 @@ class ObserveSummary:
     unchanged: int = 0
     judged: int = 0
     """Blocks of readings whose quality changed."""
+    rejudged: int = 0
+    """Blocks judged anew because the rules are not those that judged them."""
+    below_horizon: int = 0
+    """Ranges of readings that came for days whose readings retention had dropped: stored, and in no roll-up."""
     seconds: float = 0.0
     failed: Mapping[str, str] = field(default_factory=dict)
     """Site -> why nothing could be done there; its dirty ranges are kept for the next run."""
@@ -70,6 +77,8 @@ class ObserveSummary:
             self.written + other.written,
             self.unchanged + other.unchanged,
             self.judged + other.judged,
+            self.rejudged + other.rejudged,
+            self.below_horizon + other.below_horizon,
             self.seconds + other.seconds,
             {**self.failed, **other.failed},
         )
@@ -85,6 +94,8 @@ class _SiteWork:
     ranges: tuple[DirtyRange, ...]
     observed_until: datetime | None
     """Begin of the last day observed so far."""
+    horizon_us: int
+    """Readings before it were dropped by retention."""
 
 
 def observe(pool: Pool, now: datetime, since: date | None = None) -> ObserveSummary:
@@ -110,13 +121,29 @@ def _observe(pool: Pool, now_us: int, since: date | None) -> ObserveSummary:
     with pool.connection() as connection:
         dirty = rollups.take_dirty(connection)
     with pool.connection() as connection:
-        work, orphans = _work(connection, dirty)
-    total = ObserveSummary()
+        horizon_us = rollups.reading_horizon_us(connection)
+        dirty, below = _above(connection, dirty, horizon_us)
+        work, orphans = _work(connection, dirty, horizon_us)
+        outdated = judging.outdated(connection)
+    total = ObserveSummary(below_horizon=below)
     for site_work in progress(work, "observe", unit="sites"):
         total += _alone(pool, site_work.site.site_id, partial(_observe_site, work=site_work, now_us=now_us, since=since))
+        if any(device.device_id in outdated for device in site_work.devices):
+            total += _alone(pool, site_work.site.site_id, partial(_rejudge, work=site_work, outdated=outdated))
     if orphans:
-        total += _alone(pool, ORPHANS, partial(_refresh_orphans, ranges=orphans, now_us=now_us))
+        total += _alone(pool, ORPHANS, partial(_refresh_orphans, ranges=orphans, now_us=now_us, horizon_us=horizon_us))
     return total
+
+
+def _above(connection: Connection, dirty: Sequence[DirtyRange], horizon_us: int) -> tuple[list[DirtyRange], int]:
+    """The ranges from the horizon on; marks of what lies before it are forgotten and counted."""
+    below = [row for row in dirty if row.to_us <= horizon_us]
+    if below:
+        named = ", ".join(sorted({row.device_id for row in below})[:10])
+        _LOG.warning("readings came for days that retention had dropped; their roll-ups stay as they were: %s", named)
+        rollups.forget_dirty(connection, [row.dirty_id for row in below])
+    above = [replace(row, from_us=max(row.from_us, horizon_us)) for row in dirty if row.to_us > horizon_us]
+    return above, len(below)
 
 
 def _alone(pool: Pool, name: str, act: Callable[[Connection], ObserveSummary]) -> ObserveSummary:
@@ -135,11 +162,15 @@ def _alone(pool: Pool, name: str, act: Callable[[Connection], ObserveSummary]) -
         return ObserveSummary(failed={name: f"{type(error).__name__}: {error}".strip()})
 
 
-def _refresh_orphans(connection: Connection, ranges: Sequence[DirtyRange], now_us: int) -> ObserveSummary:
-    return ObserveSummary(rollups=_refresh(connection, ranges, ZoneInfo("UTC"), now_us))
+def _refresh_orphans(
+    connection: Connection, ranges: Sequence[DirtyRange], now_us: int, horizon_us: int
+) -> ObserveSummary:
+    return ObserveSummary(rollups=_refresh(connection, ranges, ZoneInfo("UTC"), now_us, horizon_us))
 
 
-def _work(connection: Connection, dirty: Sequence[DirtyRange]) -> tuple[list[_SiteWork], list[DirtyRange]]:
+def _work(
+    connection: Connection, dirty: Sequence[DirtyRange], horizon_us: int
+) -> tuple[list[_SiteWork], list[DirtyRange]]:
     by_site: dict[str, list[DirtyRange]] = defaultdict(list)
     for row in dirty:
         by_site[row.site_id].append(row)
@@ -154,26 +185,30 @@ def _work(connection: Connection, dirty: Sequence[DirtyRange]) -> tuple[list[_Si
     work = [
         _SiteWork(
             site, tuple(devices[site.site_id]), tuple(assets[site.site_id]), tuple(by_site.pop(site.site_id, ())),
-            until.get(site.site_id),
+            until.get(site.site_id), horizon_us,
         )
         for site in sites
     ]  # fmt: skip
     return work, [row for rows in by_site.values() for row in rows]
 
 
-def _refresh(connection: Connection, ranges: Sequence[DirtyRange], zone: ZoneInfo, now_us: int) -> int:
+def _refresh(
+    connection: Connection, ranges: Sequence[DirtyRange], zone: ZoneInfo, now_us: int, horizon_us: int
+) -> int:
     adds = series_adds({row.series_id: row.quantity for row in ranges})
     minutes_from_us = (now_us - MINUTE_DAYS * DAY_US) // HOUR_US * HOUR_US
-    written = sum(refresh_span(connection, span, adds, zone, minutes_from_us) for span in dirty_spans(ranges, zone))
+    spans = dirty_spans(ranges, zone)
+    written = sum(refresh_span(connection, span, adds, zone, minutes_from_us, horizon_us) for span in spans)
     rollups.forget_dirty(connection, [row.dirty_id for row in ranges])
     return written
 
 
 def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: date | None) -> ObserveSummary:
     zone = ZoneInfo(work.site.time_zone)
-    rows = _refresh(connection, work.ranges, zone, now_us) if work.ranges else 0
+    rows = _refresh(connection, work.ranges, zone, now_us, work.horizon_us) if work.ranges else 0
     series = rollups.series_of_devices(connection, [device.device_id for device in work.devices])
-    firsts = rollups.first_times(connection, [row.series_id for row in series], 0)
+    follow(connection, work.site, work.devices, work.assets, series, work.ranges, since, Span(work.horizon_us, now_us))
+    firsts = rollups.first_times(connection, [row.series_id for row in series], work.horizon_us)
     if not firsts:
         return ObserveSummary(rollups=rows)
     grid, chosen = _days_to_observe(connection, work, zone, min(firsts.values()), now_us, since)
@@ -186,7 +221,8 @@ def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: d
     chosen = chosen[begin:]
     signals = _load(connection, work, series, int(grid.edges_us[0]))
     registered = rollups.registered_times(connection, [device.device_id for device in work.devices])
-    context = _context(work, series, firsts, _awaited(work, zone, min(firsts.values()), registered))
+    awaited = _awaited(work, zone, min(firsts.values()), registered)
+    context = _context(work, series, firsts, awaited, geofences_of_site(connection, work.site.site_id))
     cutoffs = grid.edges_us[1:] + CUTOFF_US
     early = as_of_cutoff(grid, signals, cutoffs)
     said = list(observations(early, context, statements(early, context), chosen, cutoffs))
@@ -213,6 +249,16 @@ def _judge(
     return judging.judge_due(connection, series, intervals, None if observed else now_us)
 
 
+def _rejudge(connection: Connection, work: _SiteWork, outdated: Mapping[str, Sequence[Block]]) -> ObserveSummary:
+    """Judges what older rules judged, as far as this run may."""
+    intervals = {device.device_id: interval_us(device) for device in work.devices}
+    series = rollups.series_of_devices(connection, list(intervals))
+    blocks = sorted(block for device in intervals for block in outdated.get(device, ()))
+    return ObserveSummary(
+        rejudged=len(blocks), judged=judging.judge_blocks(connection, series, intervals, blocks)
+    )
+
+
 def interval_us(device: Device) -> int:
     """Expected time between readings."""
     return max(1, round(device.interval_s * 1e6))
@@ -230,6 +276,7 @@ def _days_to_observe(
         chosen |= np.arange(len(grid)) >= (since - grid.first).days
     if work.ranges and done >= 0:
         chosen[_touched_days(connection, work, grid)] = True
+    chosen &= grid.edges_us[:-1] >= work.horizon_us  # what was said of a day while all its readings were there stays
     return grid, chosen & complete
 
 
@@ -280,8 +327,9 @@ def _awaited(work: _SiteWork, zone: ZoneInfo, heard_us: int, registered_us: Mapp
 
 
 def _context(
-    work: _SiteWork, series: Sequence[Series], firsts: Mapping[int, int], awaited: Mapping[str, Awaited]
-) -> SiteContext:
+    work: _SiteWork, series: Sequence[Series], firsts: Mapping[int, int], awaited: Mapping[str, Awaited],
+    fences: Sequence[Geofence],
+) -> SiteContext:  # fmt: skip
     first_us: dict[str, int] = {}
     for row in series:
         if row.series_id in firsts:
@@ -295,6 +343,7 @@ def _context(
         first_us,
         {device.device_id: device.gateway_id for device in work.devices},
         awaited,
+        fences,
     )
 
 

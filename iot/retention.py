@@ -13,8 +13,12 @@
     [quarantine]
     keep_days = 730
 
+    [security]
+    keep_days = 1095
+
 Whole chunks are dropped (28 days of readings, 180 of roll-ups), so that a chunk stays until its newest row is old enough.
-Roll-ups outlive their readings; a reading that comes later than `reading.keep_days` makes its day anew, from itself alone.
+Roll-ups outlive their readings: the horizon up to which readings were dropped is stored, and nothing that lies before it is
+made anew. A reading that comes for such a day is stored, told of by `collateral observe`, and goes with the next run.
 """
 
 from __future__ import annotations
@@ -27,13 +31,15 @@ from pathlib import Path
 
 import psycopg2
 
-from collateral.db import retention
+from collateral.db import retention, rollups
 from collateral.errors import InvalidInputError, ServiceError
 
 EDITION = "this server is the Apache edition of TimescaleDB; compression needs the Community edition"
 
-BEHIND = "readings that wait for their roll-ups are kept, and what came after them; run `collateral observe` first"
+BEHIND = "readings that wait for roll-ups or judgement are kept, and what came after them; run `collateral observe` first"
 MOST_DAYS = 36_500
+LEAST_SECURITY_DAYS = 90
+"""Refusals younger than this cannot be deleted; the database sees to it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Policy:
     rollup_keep_days: int = 0
     rollup_compress_after_days: int = 0
     quarantine_keep_days: int = 0
+    security_keep_days: int = 1_095
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class RetentionSummary:
     dropped_chunks: int
     deleted_minutes: int
     deleted_quarantined: int
+    deleted_security_events: int
     compressed_chunks: int
     not_done: str
     """Why something the policy asks for was not done; empty when all was."""
@@ -79,6 +87,8 @@ def read_policy(path: Path) -> Policy:
                 raise InvalidInputError(f"{path}: {table}.{name} is not a rule; rules are {', '.join(sorted(known))}.")
             if type(days) is not int or not 0 <= days <= MOST_DAYS:
                 raise InvalidInputError(f"{path}: {table}.{name} is {days!r}; give 1 to {MOST_DAYS} whole days, 0 for ever.")
+            if key == "security_keep_days" and 0 < days < LEAST_SECURITY_DAYS:
+                raise InvalidInputError(f"{path}: security.keep_days is {days}; give {LEAST_SECURITY_DAYS} or more.")
             found[key] = days
     return Policy(**found)
 
@@ -92,22 +102,21 @@ def retain(database_url: str, policy: Policy, now: datetime) -> RetentionSummary
     try:
         with closing(psycopg2.connect(database_url)) as connection:
             connection.autocommit = True
+            rollups.take_turn(connection)  # or roll-ups could be made at this moment of readings that are going
             oldest = now - timedelta(days=policy.reading_keep_days)
-            waiting = retention.earliest_dirty(connection) if policy.reading_keep_days else None
+            waiting = retention.earliest_waiting(connection) if policy.reading_keep_days else None
             behind = waiting is not None and waiting < oldest
-            dropped = sum(
-                retention.drop_chunks(connection, table, before)
-                for table, days, before in (
-                    ("reading", policy.reading_keep_days, waiting if waiting and behind else oldest),
-                    ("rollup", policy.rollup_keep_days, now - timedelta(days=policy.rollup_keep_days)),
-                )
-                if days
-            )
-            minutes = quarantined = compressed = 0
+            dropped = minutes = quarantined = refusals = compressed = 0
+            if policy.reading_keep_days:
+                dropped += retention.drop_readings(connection, waiting if waiting and behind else oldest, now)
+            if policy.rollup_keep_days:
+                dropped += retention.drop_chunks(connection, "rollup", now - timedelta(days=policy.rollup_keep_days))
             if policy.rollup_minutes_keep_days:
                 minutes = retention.delete_minutes(connection, now - timedelta(days=policy.rollup_minutes_keep_days))
             if policy.quarantine_keep_days:
                 quarantined = retention.delete_quarantined(connection, now - timedelta(days=policy.quarantine_keep_days))
+            if policy.security_keep_days:
+                refusals = retention.delete_security_events(connection, now - timedelta(days=policy.security_keep_days))
             wanted = [
                 (table, now - timedelta(days=days))
                 for table, days in (
@@ -121,4 +130,4 @@ def retain(database_url: str, policy: Policy, now: datetime) -> RetentionSummary
     except psycopg2.Error as error:
         raise ServiceError(f"The policy cannot be applied: {error}".strip()) from error
     reasons = ([BEHIND] if behind else []) + ([EDITION] if wanted and not able else [])
-    return RetentionSummary(dropped, minutes, quarantined, compressed, "; ".join(reasons))
+    return RetentionSummary(dropped, minutes, quarantined, refusals, compressed, "; ".join(reasons))

@@ -53,7 +53,7 @@ def dirty_spans(ranges: Sequence[DirtyRange], zone: ZoneInfo) -> list[Span]:
 
 
 def refresh_span(
-    connection: Connection, span: Span, adds: Mapping[int, Adds], zone: ZoneInfo, minutes_from_us: int
+    connection: Connection, span: Span, adds: Mapping[int, Adds], zone: ZoneInfo, minutes_from_us: int, horizon_us: int
 ) -> int:
     """Recomputes the roll-ups of a span from raw readings; returns how many rows were written.
 
@@ -63,6 +63,7 @@ def refresh_span(
         adds: how each series adds up.
         zone: of the site.
         minutes_from_us: minutes are made from here on.
+        horizon_us: readings before it were dropped: buckets that begin before it stay as they are.
     """
     registers = [series for series in span.series_ids if adds[series] is Adds.REGISTER]
     hours = list(span.hours)
@@ -71,12 +72,12 @@ def refresh_span(
         following = set(rollups.first_times(connection, registers, hour_end).values()) if registers else set()
         hours.extend((time // HOUR_US * HOUR_US, time // HOUR_US * HOUR_US + HOUR_US) for time in following)
         end = max(end, *(_day_bounds(zone, time, time + 1)[1] for time in following), end)
-    read_from, read_to = begin // HOUR_US * HOUR_US, -(-end // HOUR_US) * HOUR_US
+    read_from, read_to = max(begin // HOUR_US * HOUR_US, horizon_us), -(-end // HOUR_US) * HOUR_US
     readings = rollups.read_readings(connection, span.series_ids, read_from, read_to)
     before = rollups.last_before(connection, registers, read_from) if registers else {}
     amounts = _amounts(readings, adds, before)
     written = 0
-    for hour, hour_end in _joined(hours):
+    for hour, hour_end in ((max(hour, horizon_us), hour_end) for hour, hour_end in _joined(hours) if hour_end > horizon_us):
         chosen = (readings.time_us >= hour) & (readings.time_us < hour_end)
         part, part_amounts = readings.where(chosen), amounts[chosen]
         rows = summarise(part, part_amounts, part.time_us // HOUR_US * HOUR_US)
@@ -87,9 +88,12 @@ def refresh_span(
             late = part.where(recent)
             rows = summarise(late, part_amounts[recent], late.time_us // MINUTE_US * MINUTE_US)
             written += rollups.replace_rollups(connection, "1m", span.series_ids, minutes_begin, hour_end, rows)
+    grid = grid_over(zone, begin, end)
+    if begin < horizon_us:
+        whole = grid.edges_us[grid.edges_us >= horizon_us]
+        begin = int(whole[0]) if len(whole) else end
     inside = (readings.time_us >= begin) & (readings.time_us < end)
     kept = readings.where(inside)
-    grid = grid_over(zone, begin, end)
     days = grid.edges_us[grid.starting_in(kept.time_us)]
     return written + rollups.replace_rollups(
         connection, "day", span.series_ids, begin, end, summarise(kept, amounts[inside], days)

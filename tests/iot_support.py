@@ -78,6 +78,12 @@ def rows(database: str, query: str, parameters: Sequence[object] = ()) -> list[t
         return cursor.fetchall()
 
 
+def change(database: str, statement: str, parameters: Sequence[object] = ()) -> None:
+    """Commits a statement as the owner."""
+    with closing(psycopg2.connect(database)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
 def number(database: str, query: str, parameters: Sequence[object] = ()) -> int:
     """The single number a query gives."""
     return int(rows(database, query, parameters)[0][0])

@@ -63,16 +63,44 @@ def mark_due(connection: Connection, blocks: Sequence[Block]) -> None:
         )
 
 
-def due_blocks(connection: Connection, series_ids: Sequence[int], most: int) -> list[Block]:
-    """The `most` newest blocks of each of these series that wait, in order."""
+def due_blocks(connection: Connection, series_ids: Sequence[int], from_us_: int, most: int) -> list[Block]:
+    """The `most` newest blocks of each of these series that wait, none before a time; in order."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT series_id, block_from, block_to FROM (SELECT *, row_number() OVER (PARTITION BY series_id"
-            " ORDER BY block_from DESC) AS place FROM reading_judged WHERE due AND series_id = ANY(%s)) d"
+            " ORDER BY block_from DESC) AS place FROM reading_judged WHERE due AND series_id = ANY(%s)"
+            " AND block_from >= %s) d"
             " WHERE place <= %s ORDER BY series_id, block_from",
-            (list(series_ids), most),
+            (list(series_ids), from_us(from_us_), most),
         )
         return [Block(series, to_us(begin), to_us(end)) for series, begin, end in cursor.fetchall()]
+
+
+def outdated_blocks(connection: Connection, version: int, from_us_: int, most: int) -> list[tuple[str, Block]]:
+    """The `most` newest blocks that other rules judged, none before a time, with their device; by series and time."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT * FROM (SELECT s.device_id, j.series_id, j.block_from, j.block_to FROM reading_judged j"
+            " JOIN series s USING (series_id) JOIN device d USING (device_id)"
+            " WHERE NOT j.due AND j.version <> %s AND j.block_from >= %s ORDER BY j.block_from DESC, j.series_id LIMIT %s) o"
+            " ORDER BY series_id, block_from",
+            (version, from_us(from_us_), most),
+        )
+        return [(device, Block(series, to_us(begin), to_us(end))) for device, series, begin, end in cursor.fetchall()]
+
+
+def judged_counts(connection: Connection, version: int, from_us_: int) -> dict[str, int]:
+    """Blocks judged by these rules, waiting, judged by other rules, and those of them that are too old to be judged anew."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FILTER (WHERE NOT due AND version = %(version)s), count(*) FILTER (WHERE due),"
+            " count(*) FILTER (WHERE NOT due AND version <> %(version)s AND block_from >= %(begin)s),"
+            " count(*) FILTER (WHERE NOT due AND version <> %(version)s AND block_from < %(begin)s) FROM reading_judged",
+            {"version": version, "begin": from_us(from_us_)},
+        )
+        row = cursor.fetchone()
+    assert row is not None
+    return dict(zip(("judged", "due", "outdated", "beyond_retention"), map(int, row), strict=True))
 
 
 def write_judged(connection: Connection, judged: Sequence[JudgedBlock], version: int, now: datetime) -> int:

@@ -20,10 +20,50 @@ def drop_chunks(connection: Connection, table: str, before: datetime) -> int:
     return int(row[0])
 
 
-def earliest_dirty(connection: Connection) -> datetime | None:
-    """Begin of the oldest readings that wait for their roll-ups and observations."""
+def drop_readings(connection: Connection, before: datetime, now: datetime) -> int:
+    """Drops the chunks of readings that lie wholly before a time, in one transaction with the new horizon; returns how many.
+
+    The last reading of each series is kept aside; what came after its day was dropped is not taken for that. `connection`
+    commits by itself.
+    """
+    connection.autocommit = False
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT max(range_end) FROM timescaledb_information.chunks WHERE hypertable_name = 'reading'"
+                " AND range_end <= %s",
+                (before,),
+            )
+            row = cursor.fetchone()
+            assert row is not None
+            if row[0] is None:
+                return 0
+            cursor.execute(
+                "INSERT INTO reading_before_horizon SELECT s.series_id, r.time, r.value FROM series s CROSS JOIN LATERAL ("
+                " SELECT time, value FROM reading WHERE series_id = s.series_id AND time < %(horizon)s AND time >="
+                " coalesce((SELECT before FROM retention_horizon WHERE what = 'reading'), '-infinity')"
+                " ORDER BY time DESC LIMIT 1) r ON CONFLICT (series_id) DO UPDATE SET time = excluded.time,"
+                " value = excluded.value",
+                {"horizon": row[0]},
+            )
+            cursor.execute(
+                "INSERT INTO retention_horizon AS h (what, before, moved_at) VALUES ('reading', %s, %s) ON CONFLICT (what)"
+                " DO UPDATE SET before = excluded.before, moved_at = excluded.moved_at WHERE h.before < excluded.before",
+                (row[0], now),
+            )
+            return drop_chunks(connection, "reading", before)
+    finally:
+        connection.autocommit = True
+
+
+def earliest_waiting(connection: Connection) -> datetime | None:
+    """Begin of the oldest readings that wait for their roll-ups, observations or judgement."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT min(time_from) FROM dirty_range")
+        cursor.execute(
+            "SELECT least((SELECT min(time_from) FROM dirty_range), (SELECT min(block_from) FROM reading_judged"
+            " JOIN series USING (series_id) JOIN device USING (device_id) WHERE due AND block_from >="
+            " coalesce((SELECT before FROM retention_horizon WHERE what = 'reading'), '-infinity')))"
+        )
         row = cursor.fetchone()
     assert row is not None
     waiting: datetime | None = row[0]
@@ -41,6 +81,15 @@ def delete_quarantined(connection: Connection, before: datetime) -> int:
     """Deletes rejects that arrived before a time; returns how many."""
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM quarantine WHERE received_at < %s", (before,))
+        return cursor.rowcount
+
+
+def delete_security_events(connection: Connection, before: datetime) -> int:
+    """Deletes refusals last seen before a time, 90 days ago or longer; returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM security_event WHERE coalesce(last_at, at) < least(%s, now() - interval '90 days')", (before,)
+        )
         return cursor.rowcount
 
 

@@ -18,6 +18,8 @@ from collateral.db.telemetry import DIRTY_LOCK, from_us, to_us
 
 _READING_KINDS = {"series_id": INT4, "time": INT8, "value": FLOAT8, "received_at": INT8}
 _OBSERVE_LOCK = 7_203_514
+_EVER_US = -(10**15)
+"""Before every reading: 1938."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +149,29 @@ def read_readings(connection: Connection, series_ids: Sequence[int], from_us_: i
     )
 
 
+def reading_horizon_us(connection: Connection) -> int:
+    """Readings before this time, microseconds since 1970, were dropped by retention; far in the past when none were."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT before FROM retention_horizon WHERE what = 'reading'")
+        row = cursor.fetchone()
+    return _EVER_US if row is None else to_us(row[0])
+
+
 def last_before(connection: Connection, series_ids: Sequence[int], time_us: int) -> dict[int, tuple[int, float]]:
-    """Time (microseconds) and value of each series' last reading before a time, for those that have one."""
+    """Time (microseconds) and value of each series' last reading before a time, for those that have one.
+
+    Where that was dropped by retention, it is the one that was kept aside then: what came since for dropped days is in no
+    roll-up and no one's predecessor.
+    """
+    before, horizon = from_us(time_us), from_us(reading_horizon_us(connection))
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT s.series_id, r.time, r.value FROM unnest(%s::integer[]) AS s(series_id) CROSS JOIN LATERAL"
-            " (SELECT time, value FROM reading WHERE series_id = s.series_id AND time < %s ORDER BY time DESC LIMIT 1) r",
-            (list(series_ids), from_us(time_us)),
+            "SELECT s.series_id, r.time, r.value FROM unnest(%s::integer[]) AS s(series_id) CROSS JOIN LATERAL ("
+            " (SELECT time, value FROM reading WHERE series_id = s.series_id AND time < %s AND time >= %s"
+            " ORDER BY time DESC LIMIT 1) UNION ALL"
+            " (SELECT time, value FROM reading_before_horizon WHERE series_id = s.series_id AND time < %s)"
+            " ORDER BY time DESC LIMIT 1) r",
+            (list(series_ids), before, horizon, before),
         )
         return {series: (to_us(moment), value) for series, moment, value in cursor.fetchall()}
 

@@ -10,12 +10,13 @@ import pytest
 
 from collateral.db import rollups
 from collateral.db.pool import Pool, Role
+from iot import judging
 from iot.days import DAY_US
 from iot.judging import AFTER, BEFORE, block_us, limits_of, touched
 from iot.observe import observe
 from iot.quality import VERSION, Flag, judge
 from iot.signals import Signal
-from tests.iot_support import device, number, register, rows, site, store
+from tests.iot_support import change, device, number, register, rows, site, store
 
 START = int(datetime(2024, 3, 7, tzinfo=UTC).timestamp()) * 1_000_000
 STEP = 1_800_000_000
@@ -122,3 +123,30 @@ def test_blocks_follow_the_interval_and_end_with_the_series() -> None:
     blocks = touched(5, 100 * WEEK, 100 * WEEK + 1, 102 * WEEK + 5, 900_000_000)
     assert [block.from_us // WEEK for block in blocks] == [99, 100, 101, 102]
     assert touched(5, 100 * WEEK, 100 * WEEK, 102 * WEEK, 900_000_000)[0].series_id == 5
+
+
+def test_what_older_rules_judged_is_judged_anew_some_in_each_run(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(database, [device("m", ["active_power_kw"], interval_s=1800)], [site()])
+    store(database, readings("active_power_kw", 1))
+    now = datetime(2024, 6, 1, tzinfo=UTC)
+    look(database, now)
+    today, blocks = stored(database, "active_power_kw"), number(database, "SELECT count(*) FROM reading_judged")
+    change(database, "UPDATE reading_judged SET version = %s", (VERSION - 1,))
+    change(database, "UPDATE reading_quality SET version = %s, flags = %s", (VERSION - 1, int(Flag.RANGE)))
+    monkeypatch.setattr(judging, "REJUDGED_BLOCKS", 3)
+    assert stats(database)["outdated"] == blocks > 6
+    done = look(database, now)
+    assert (done.rejudged, done.sites) == (3, 0), "nothing was written, and still it goes on"
+    newest = "SELECT count(*) FROM (SELECT * FROM reading_judged ORDER BY block_from DESC LIMIT 3) n WHERE version = %s"
+    assert number(database, newest, (VERSION,)) == 3
+    assert (stats(database)["outdated"], stats(database)["judged"]) == (blocks - 3, 3)
+    for _ in range(blocks // 3):
+        look(database, now)
+    assert (stats(database)["outdated"], stats(database)["due"]) == (0, 0)
+    assert stored(database, "active_power_kw") == today
+    assert look(database, now).rejudged == 0
+
+
+def stats(database: str) -> dict[str, int]:
+    with Pool(database, Role.APP, size=1) as pool, pool.connection() as connection:
+        return judging.judging_stats(connection)
