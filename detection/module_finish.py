@@ -21,8 +21,9 @@ from detection.weightfile import Card, write_weights
 
 SENSITIVITY_KEY, SPECIFICITY_KEY = "held_out_sensitivity", "held_out_specificity"
 _TEMPERATURES = np.geomspace(0.4, 2.5, 60)
-_FAVOURS = (0.0, 0.5, 1.0, 1.5)
-_ACCURACY_SLACK = 0.005
+_FAVOURS = (0.0, 0.5, 1.0, 1.5, 2.0)
+"""At 2 all faults are taken to be equally frequent, since they are drawn by the square root of their number."""
+_ACCURACY_SLACK = 0.01
 
 
 def finish_modules(
@@ -66,8 +67,8 @@ def _temperature(logits: Floats, offset: Floats, labels: NDArray[np.int64]) -> f
 
 
 def _threshold(fault: Floats, faulty: NDArray[np.bool_]) -> float:
-    """The lowest threshold whose accuracy is within half a point of the best: no fewer answers are right that could be told
-    from chance, and fewer faults are missed."""
+    """The lowest threshold whose accuracy is within a point of the best: hardly fewer answers are right, and fewer faults
+    are missed."""
     tried = np.arange(0.2, 0.801, 0.01)
     accuracy = np.array([float(((fault >= t) == faulty).mean()) for t in tried])
     return round(float(tried[accuracy >= accuracy.max() - _ACCURACY_SLACK][0]), 2)
