@@ -61,6 +61,9 @@ READING_QUANTITIES: Mapping[str, Quantity] = _table(
     Quantity("longitude_deg", "deg", -180, 180, Adds.POSITION, "WGS 84 longitude"),
     Quantity("latitude_deg", "deg", -90, 90, Adds.POSITION, "WGS 84 latitude"),
     Quantity("speed_km_h", "km/h", 0, 250, Adds.GAUGE, "speed over ground"),
+    Quantity("engine_on", "1", 0, 1, Adds.STATE, "1 while the engine (ignition) of a vehicle is on"),
+    Quantity("tamper_contact", "1", 0, 1, Adds.STATE, "1 while the device's case, antenna or mounting is open or cut"),
+    Quantity("external_power", "1", 0, 1, Adds.STATE, "1 while the device is fed by the vehicle or the mains"),
 )
 
 OBSERVATION_QUANTITIES: Mapping[str, Quantity] = _table(
@@ -99,6 +102,14 @@ OBSERVATION_QUANTITIES: Mapping[str, Quantity] = _table(
              "how much farther than usual from the way of the weeks before, where no corridor is agreed (subject: asset)"),
     Quantity("unexplained_stop_hours", "h", 0, 24, Adds.GAUGE,
              "stops of half an hour or longer, away from the site and from earlier stops (subject: asset)"),
+    Quantity("outside_region_m", "m", 0, 1e7, Adds.GAUGE,
+             "largest distance from the region that must not be left (subject: asset)"),
+    Quantity("forbidden_area_hours", "h", 0, 24, Adds.GAUGE, "hours in areas that must not be entered (subject: asset)"),
+    Quantity("implausible_positions", "1", 0, 1e6, Adds.GAUGE,
+             "positions of the day that cannot be, or that the tracker's own speed contradicts (subject: asset)"),
+    Quantity("tamper_contact_hours", "h", 0, 24, Adds.GAUGE, "hours with a device's tamper contact open"),
+    Quantity("power_lost_hours", "h", 0, 24, Adds.GAUGE, "hours a device ran on its own battery"),
+    Quantity("moved_engine_off_m", "m", 0, 1e7, Adds.GAUGE, "distance moved with the engine off (subject: asset)"),
 )
 
 

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
 
+from collateral.db.geofences import Geofence
 from collateral.db.telemetry import from_us
 from collateral.domain import Asset, AssetKind, Observation, Quality, Site, SiteKind, Source, SubjectKind
 from iot import amounts, checks
 from iot.amounts import DayValues
+from iot.areas import AreaBook, Areas
 from iot.believed import believed
 from iot.liveness import OFTEN, Awaited, DeviceDays, device_days, silent_gateways, unheard_days
 from iot.signals import Signal, View
-from iot.tracks import learnt_deviation, route_deviation, unexplained_stops
+from iot.tamper import contact_hours, power_lost_hours
+from iot.tracks import (
+    AreasOf,
+    Movable,
+    forbidden_hours,
+    implausible_positions,
+    learnt_deviation,
+    movable,
+    moved_engine_off,
+    outside_region,
+    route_deviation,
+    unexplained_stops,
+)
 
 PYRANOMETER_CLASS = 0.02
 SCALE_CLASS = 0.005
@@ -48,6 +62,8 @@ class SiteContext:
     """Device -> gateway that speaks for it, empty for none."""
     awaited: Mapping[str, Awaited] = field(default_factory=dict)
     """Device -> since when it should report; a registered device that never did counts as silent."""
+    fences: Sequence[Geofence] = ()
+    """Of this site, all rows."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,7 @@ def statements(view: View, context: SiteContext) -> list[Statement]:
     said += _doors(view, context, trust)
     said += _stock(view, context, trust)
     said += _routes(view, context, trust)
+    said += _tamper(view, context, trust)
     return said
 
 
@@ -402,20 +419,67 @@ def _pledged_tags(view: View, context: SiteContext) -> Floats:
 
 
 def _routes(view: View, context: SiteContext, trust: _Trust) -> Iterator[Statement]:
+    """Positions of what is pledged; of two trackers on one thing the first by id speaks."""
+    spoken: set[str] = set()
     for lon in view.of("longitude_deg"):
         asset = context.assets.get(context.asset_of.get(lon.device_id, ""))
         lat = view.signals.get((lon.device_id, "latitude_deg"))
-        if asset is None or lat is None:
+        if asset is None or lat is None or asset.asset_id in spoken:
             continue
-        used, epsg = [lon.device_id], context.site.utm_epsg
-        if asset.corridor is not None:
-            days = route_deviation(view, lon, lat, asset.corridor, epsg)
-            yield _of(SubjectKind.ASSET, asset.asset_id, trust, "route_deviation_m", "route_deviation", days, used)
-        else:
-            days = learnt_deviation(view, lon, lat, epsg)
-            yield _of(SubjectKind.ASSET, asset.asset_id, trust, "learnt_route_deviation_m", "learnt_route", days, used)
-        stood = unexplained_stops(view, lon, lat, context.site.geometry, epsg)
-        yield _of(
-            SubjectKind.ASSET, asset.asset_id, trust, "unexplained_stop_hours", "unexplained_stops", stood.hours, used,
-            longest_lon=stood.lon, longest_lat=stood.lat,
-        )  # fmt: skip
+        spoken.add(asset.asset_id)
+        book = AreaBook(context.site, asset, context.fences)
+        truck = movable(view, lon, lat, context.site.utm_epsg)
+        yield from _of_movable(truck, partial(_areas_on, book, view), context, trust, asset)
+
+
+def _areas_on(book: AreaBook, view: View, number: int) -> Areas:
+    return book.on(view.grid.day(number))
+
+
+def _of_movable(
+    truck: Movable, areas: AreasOf, context: SiteContext, trust: _Trust, asset: Asset
+) -> Iterator[Statement]:
+    device = truck.lon.device_id
+
+    def said(quantity: str, method: str, days: DayValues, **more: Floats) -> Statement:
+        return _of(SubjectKind.ASSET, asset.asset_id, trust, quantity, method, days, [device], **more)
+
+    yield said("route_deviation_m", "route_deviation", route_deviation(truck, areas))
+    yield said("learnt_route_deviation_m", "learnt_route", learnt_deviation(truck, areas))
+    stood = unexplained_stops(truck, areas)
+    yield said(
+        "unexplained_stop_hours", "unexplained_stops", stood.hours, longest_lon=stood.lon, longest_lat=stood.lat
+    )
+    yield said("outside_region_m", "outside_region", outside_region(truck, areas))
+    yield said("forbidden_area_hours", "forbidden_area", forbidden_hours(truck, areas))
+    speed = truck.view.signals.get((device, "speed_km_h"))
+    yield said("implausible_positions", "implausible_positions", implausible_positions(truck, speed))
+    engine = truck.view.signals.get((device, "engine_on"))
+    if engine is not None and len(engine.time_us):
+        yield said("moved_engine_off_m", "moved_engine_off", moved_engine_off(truck, engine))
+
+
+_TAMPER = (
+    ("tamper_contact", "tamper_contact_hours", contact_hours), ("external_power", "power_lost_hours", power_lost_hours)
+)  # fmt: skip
+
+
+def _tamper(view: View, context: SiteContext, trust: _Trust) -> Iterator[Statement]:
+    """What devices say about their own mounting and feed: per thing or site the device that says most."""
+    for reading, quantity, hours_of in _TAMPER:
+        found: dict[tuple[SubjectKind, str], list[tuple[str, DayValues]]] = {}
+        for signal in view.of(reading):
+            asset = context.asset_of.get(signal.device_id, "")
+            subject = (SubjectKind.ASSET, asset) if asset in context.assets else (SubjectKind.SITE, context.site.site_id)
+            found.setdefault(subject, []).append((signal.device_id, hours_of(view, signal)))
+        for (kind, subject_id), told in found.items():
+            days = reduce(_most, (one for _, one in told))
+            yield _of(kind, subject_id, trust, quantity, quantity, days, [device for device, _ in told])
+
+
+def _most(one: DayValues, other: DayValues) -> DayValues:
+    """The larger of two, where only one is known that one."""
+    return DayValues(
+        np.fmax(one.value, other.value), np.fmax(one.lower, other.lower), np.fmax(one.upper, other.upper),
+        np.minimum(one.coverage, other.coverage), np.maximum(one.known_us, other.known_us),
+    )  # fmt: skip

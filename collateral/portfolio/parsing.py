@@ -43,7 +43,7 @@ def parse_file(found: RawFile) -> Parsed:
     """Every row whose cells are all good; the problems of the others are noted on the file."""
     records = []
     for row in found.rows:
-        values = _cells(found, row)
+        values = read_cells(found, row)
         if values is None:
             continue
         if found.spec.is_map and not _place(found, row, values):
@@ -75,7 +75,8 @@ def place_corridors(assets: Parsed, sites: RawFile) -> Parsed:
     return Parsed(assets.file, records)
 
 
-def _cells(found: RawFile, row: RawRow) -> dict[str, Any] | None:
+def read_cells(found: RawFile, row: RawRow) -> dict[str, Any] | None:
+    """Every cell of a row as its column reads it; None, with the problems noted on the file, where one cannot be."""
     values: dict[str, Any] = {}
     good = True
     for column in found.spec.columns:

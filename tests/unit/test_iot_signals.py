@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iot import amounts, checks
+from iot.areas import Areas, flat, outside_m, to_metres
 from iot.days import DAY_US, HOUR_US, DayGrid, grid_over
 from iot.liveness import device_days
 from iot.signals import Signal, View, as_of_cutoff
-from iot.tracks import deviation_m, route_deviation
+from iot.tracks import movable, route_deviation
 
 ZONE = ZoneInfo("Asia/Shanghai")
 BEGIN = int(datetime(2024, 6, 1, tzinfo=ZONE).timestamp()) * 1_000_000
@@ -158,12 +159,14 @@ def test_constant_state_is_no_replay() -> None:
 def test_deviation_is_in_metres_and_zero_inside() -> None:
     corridor = shapely.box(121.0, 31.0, 121.1, 31.1)
     lon, lat = np.array([121.05, 121.05, 121.2]), np.array([31.05, 31.109, 31.05])
-    away = deviation_m(corridor, lon, lat, 32651)
+    shape = flat(corridor, 32651)
+    away = outside_m(shape, np.column_stack(to_metres(32651).transform(lon, lat)))
     assert away[0] == 0.0
     assert away[1] == pytest.approx(998, rel=0.01)  # 0.009 degrees of latitude
     assert away[2] == pytest.approx(9545, rel=0.01)
     east, north = signal(np.resize(lon, PER_DAY), "longitude_deg"), signal(np.resize(lat, PER_DAY), "latitude_deg")
-    days = route_deviation(view(east, 1), east, north, corridor, 32651)
+    areas = Areas(shape, None, None, shape, ())
+    days = route_deviation(movable(view(east, 1), east, north, 32651), lambda number: areas)
     assert days.value[0] == pytest.approx(away[2]) and days.lower[0] < days.value[0] < days.upper[0]
 
 

@@ -1,0 +1,103 @@
+"""Trips, stops and silences of trackers. All functions work inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+import psycopg2
+import shapely
+from psycopg2.extensions import connection as Connection  # noqa: N812
+from psycopg2.extras import execute_values
+
+from collateral.db.pool import fetch_dicts
+
+TRIP, STOP, SILENCE = "trip", "stop", "silence"
+SITE_PLACE = "site"
+"""Place of what stands at its own site."""
+
+
+@dataclass(frozen=True)
+class Journey:
+    """One trip, stop, or silence during which the thing was moved; cut at local midnight."""
+
+    device_id: str
+    day: date
+    begins: datetime
+    ends: datetime
+    kind: str
+    """`trip`, `stop` or `silence`."""
+    site_id: str
+    asset_id: str
+    length_m: float
+    """Along the positions; of a silence the straight line, of a stop 0."""
+    top_km_h: float | None
+    """Greatest speed between positions or as reported; None for stops."""
+    lon: float
+    lat: float
+    lon_to: float
+    lat_to: float
+    """Begin and end, degrees WGS 84; of a stop the median position twice."""
+    place: str
+    place_to: str
+    """`site`, the id of an area, or empty where the place is not known."""
+    line: shapely.LineString | None
+    """WGS 84, simplified to 10 m; None for stops."""
+    flags: tuple[Mapping[str, Any], ...]
+    """What is not as it should be: `kind`, `from`, `to` (ISO 8601), `most` (metres, hours or km/h by kind), `line`."""
+
+
+_COLUMNS = (
+    "device_id, day, begins, ends, kind, site_id, asset_id, length_m, top_km_h, lon, lat, lon_to, lat_to, place, place_to,"
+    " line, flags"
+)
+
+_INSERT = f"INSERT INTO journey ({_COLUMNS}) VALUES %s"  # noqa: S608 (our own names)
+_OF_DAYS = f"SELECT {_COLUMNS} FROM journey WHERE device_id = %s AND day BETWEEN %s AND %s ORDER BY begins, kind"  # noqa: S608
+_FOR_OFFICERS = (
+    f"SELECT {_COLUMNS} FROM officer_journey WHERE site_id = %(site)s AND ends > %(first)s AND begins < %(last)s"  # noqa: S608
+    " AND (%(asset)s = '' OR asset_id = %(asset)s) ORDER BY begins DESC, kind LIMIT %(most)s"
+)
+
+
+def replace_journeys(connection: Connection, device_id: str, days: Sequence[date], journeys: Sequence[Journey]) -> None:
+    """Puts `journeys` in place of everything that is kept of those days of the tracker."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM journey WHERE device_id = %s AND day = ANY(%s)", (device_id, list(days)))
+        execute_values(cursor, _INSERT, [_row(one) for one in journeys])
+
+
+def _row(one: Journey) -> tuple[object, ...]:
+    line = None if one.line is None else psycopg2.Binary(one.line.wkb)
+    return (
+        one.device_id, one.day, one.begins, one.ends, one.kind, one.site_id, one.asset_id, one.length_m, one.top_km_h,
+        one.lon, one.lat, one.lon_to, one.lat_to, one.place, one.place_to, line,
+        orjson.dumps([dict(flag) for flag in one.flags]).decode(),
+    )
+
+
+def journeys_of_days(connection: Connection, device_id: str, first: date, last: date) -> list[Journey]:
+    """What is kept of a tracker's local days first..last, oldest first."""
+    return [_journey(row) for row in fetch_dicts(connection, _OF_DAYS, (device_id, first, last))]
+
+
+def officer_journeys(
+    connection: Connection, site_id: str, first: datetime, last: datetime, asset_id: str, most: int
+) -> list[Journey]:
+    """Through the officers' view: what shares time with [first, last) at a site, newest first, at most `most` rows."""
+    asked = {"site": site_id, "first": first, "last": last, "asset": asset_id, "most": most}
+    return [_journey(row) for row in fetch_dicts(connection, _FOR_OFFICERS, asked)]
+
+
+def newest_journey(connection: Connection, site_id: str) -> datetime | None:
+    """Through the officers' view: when the newest one of a site ended."""
+    rows = fetch_dicts(connection, "SELECT max(ends) AS newest FROM officer_journey WHERE site_id = %s", (site_id,))
+    return rows[0]["newest"]  # type: ignore[no-any-return]
+
+
+def _journey(row: dict[str, Any]) -> Journey:
+    line = None if row["line"] is None else shapely.from_wkb(bytes(row["line"]))
+    return Journey(**{**row, "line": line, "flags": tuple(row["flags"])})
