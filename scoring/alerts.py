@@ -14,8 +14,9 @@ from enum import StrEnum
 
 from collateral.db.alerts import Alert, AlertEvent
 from collateral.domain import AlertState, Priority, SubjectKind
+from scoring.findings import Finding, Sample
 from scoring.policy import RulePolicy
-from scoring.rules import FREEZING, Finding, Sample
+from scoring.rules import FREEZING
 
 
 class Move(StrEnum):

@@ -14,8 +14,8 @@ from datetime import date, datetime, timedelta
 from collateral.domain import Asset, AssetKind, Loan, Price, SubjectKind
 from scoring.context import SiteContext
 from scoring.evidence import Datum
+from scoring.findings import Finding, Sample
 from scoring.policy import CoveragePolicy
-from scoring.rules import Finding, Sample
 
 UNVERIFIED = "unverified"
 """Basis of what no witness speaks of."""

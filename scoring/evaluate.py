@@ -125,9 +125,9 @@ def make_context(
 def _alert_steps(context: SiteContext, book: AlertBook) -> Iterable[Transition]:
     site_id = context.site.site_id
     for rule in RULES:
-        if context.site.kind not in rule.kinds:
-            continue
-        policy = context.policy.rules[rule.name]
+        policy = context.policy.rules.get(rule.name)
+        if policy is None or context.site.kind not in rule.kinds:
+            continue  # a bank's own policy may leave rules out
         for finding in rule.measure(context, policy, book.open_since(rule.name, context.at)):
             step = book.step(rule.name, policy, finding, site_id, context.at)
             if step is not None:

@@ -12,6 +12,19 @@ from scoring.calendar import SiteCalendar
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that is not as it was on the picture before."""
+
+    kind: str
+    """`stock`, `vehicles`, `roof`, `construction` or `other`."""
+    direction: str
+    """`appeared`, `vanished`, `moved` or `altered`."""
+    area_m2: float
+    confidence: float
+    """0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Datum:
     """One revision of an observation, reduced to what scoring uses."""
 
@@ -36,6 +49,8 @@ class Datum:
     """`fine` (below 0.2 m), `medium` (below 0.5 m), `coarse`; empty for telemetry."""
     device: str
     """Device named by the evidence; empty when none is."""
+    changes: tuple[Change, ...] = ()
+    """What the evidence of `changed_area_m2` lists."""
 
 
 def gsd_class(gsd_m: float | None) -> str:
@@ -66,7 +81,23 @@ def datum(observation: Observation, calendar: SiteCalendar) -> Datum:
         hour=calendar.local_hour(observation.valid_from),
         gsd_class=gsd_class(float(gsd) if isinstance(gsd, (int, float)) else None),
         device=str(observation.evidence.get("device", observation.evidence.get("device_id", ""))),
+        changes=changes_of(observation),
     )
+
+
+def changes_of(observation: Observation) -> tuple[Change, ...]:
+    """What the evidence lists as changed, as it lists it (the largest first); entries that make no sense are left out."""
+    listed = observation.evidence.get("changes")
+    if not isinstance(listed, list):
+        return ()
+    found = []
+    for one in listed:
+        told = one if isinstance(one, dict) else {}
+        area, sure = told.get("area_m2"), told.get("confidence")
+        if isinstance(area, (int, float)) and isinstance(sure, (int, float)) and area > 0:
+            confidence = min(1.0, max(0.0, float(sure)))
+            found.append(Change(str(told.get("kind")), str(told.get("direction")), float(area), confidence))
+    return tuple(found)
 
 
 class Series:

@@ -18,6 +18,7 @@ from statistics import fmean
 from collateral.domain import Quality, SiteKind
 from scoring.calendar import DayClass
 from scoring.context import Ratio, SiteContext, against
+from scoring.evidence import Datum
 from scoring.policy import Curve, IndicatorPolicy
 
 
@@ -27,6 +28,7 @@ class Normal(StrEnum):
     OWN_PAST = "own past"
     ONE = "one"
     PLEDGED = "own past, at least what is pledged"
+    NONE = "none of it"
 
 
 class Cadence(StrEnum):
@@ -58,13 +60,29 @@ class Indicator:
     """For pairs: quantity from above and quantity from inside, by kind of site."""
     measured_by: frozenset[str] = frozenset()
     """Device quantities: an asset whose device measures one of them counts, also when nothing was ever observed of it."""
+    slot_kinds: frozenset[str] = frozenset()
+    """Kinds of storage places of which a site must have one for this to be seen; empty: nothing is needed."""
+    changed: frozenset[str] = frozenset()
+    """For changes: the kinds that count, as square metres."""
 
+
+YARD = "yard"
+"""Kind of a slot that is ground without marked places."""
+BUILDINGS = frozenset({"roof", "construction"})
+"""Kinds of change that touch buildings."""
 
 INDICATORS: tuple[Indicator, ...] = (
     Indicator("energy", "energy_kwh_per_day", "site", Cadence.DAILY, Normal.OWN_PAST, True, "electricity used"),
     Indicator("running_hours", "running_hours_per_day", "any", Cadence.DAILY, Normal.OWN_PAST, True, "machines producing"),
     Indicator("vehicles", "vehicle_count", "site", Cadence.SCENE, Normal.OWN_PAST, True, "vehicles in the yard"),
-    Indicator("stock_slots", "slot_occupancy", "site", Cadence.SCENE, Normal.OWN_PAST, False, "storage places occupied"),
+    Indicator(
+        "stock_slots", "slot_occupancy", "site", Cadence.SCENE, Normal.OWN_PAST, False, "storage places occupied",
+        slot_kinds=frozenset({"yard_bay", "rack", "parking_bay"}),
+    ),
+    Indicator(
+        "stock_cover", "stock_cover", "site", Cadence.SCENE, Normal.OWN_PAST, False, "open ground under goods",
+        slot_kinds=frozenset({YARD}),
+    ),
     Indicator("stock_weight", "stock_weight_kg", "any", Cadence.DAILY, Normal.OWN_PAST, False, "stock on scales"),
     Indicator("stock_tags", "tags_present_share", "any", Cadence.DAILY, Normal.ONE, False, "pledged tags that answer"),
     Indicator("gate_activity", "door_openings_per_day", "any", Cadence.DAILY, Normal.OWN_PAST, True, "gate openings"),
@@ -77,6 +95,14 @@ INDICATORS: tuple[Indicator, ...] = (
         measured_by=frozenset({"ac_power_kw", "ac_energy_total_kwh"}),
     ),
     Indicator("panel_area", "panel_area_m2", "site", Cadence.SCENE, Normal.PLEDGED, False, "panel area seen"),
+    Indicator("panels_missing", "panel_missing_share", "site", Cadence.SCENE, Normal.NONE, False, "panels gone"),
+    Indicator("panels_covered", "panel_covered_share", "site", Cadence.SCENE, Normal.NONE, False, "panels under dust"),
+    Indicator("panels_dark", "panel_dark_share", "site", Cadence.SCENE, Normal.NONE, False, "panels darkened"),
+    Indicator("faulty_modules", "faulty_module_share", "site", Cadence.SCENE, Normal.NONE, False, "modules with a fault"),
+    Indicator(
+        "buildings", "changed_area_m2", "site", Cadence.SCENE, Normal.NONE, False, "roofs and building work",
+        changed=BUILDINGS,
+    ),
     Indicator(
         "reporting", "reporting_ratio", "site", Cadence.DAILY, Normal.ONE, False, "readings received", widen_only=True
     ),
@@ -166,12 +192,33 @@ def expected_shortfall(curve: Curve, value: float, lower: float, upper: float) -
     return Shortfall(min(*ends, mean), mean, max(*ends, mean))
 
 
-def assess(row: Indicator, context: SiteContext) -> Assessment | None:
-    """Expected shortfall of one indicator; None when the policy gives it no weight at this kind of site."""
+def weights(context: SiteContext) -> dict[str, float]:
+    """Points of 100 of each indicator that the policy has for this kind of site.
+
+    The weight of one that has nothing to see here by the site's record goes where the policy says, unless that one has
+    nothing to see either. Evidence plays no part in it: withholding some shifts no weight.
+    """
+    kind, policies = context.site.kind, context.policy.indicators
+    found = {row.key: policies[row.key].weights.get(kind, 0.0) for row in INDICATORS if row.key in policies}
+    blind = {row.key for row in INDICATORS if not _can_see(row, context)}
+    for key in [key for key in found if key in blind]:
+        other = policies[key].falls_to.get(kind)
+        if other is not None and other not in blind:
+            found[other] += found[key]
+            found[key] = 0.0
+    return {key: weight for key, weight in found.items() if weight > 0.0}
+
+
+def _can_see(row: Indicator, context: SiteContext) -> bool:
+    if not row.slot_kinds:
+        return True
+    under_sky = not (context.site.roofed and YARD in row.slot_kinds)
+    return under_sky and any(slot.kind in row.slot_kinds for slot in context.slots)
+
+
+def assess(row: Indicator, context: SiteContext, weight: float) -> Assessment:
+    """Expected shortfall of one indicator that counts `weight` points."""
     policy = context.policy.indicators[row.key]
-    weight = policy.weights.get(context.site.kind, 0.0)
-    if weight == 0.0:
-        return None
     groups = _READERS[row.cadence](row, policy, context)
     if not groups:
         groups = {"": [SlotState(k * policy.slot_days, None, None, ()) for k in range(policy.slots)]}
@@ -244,11 +291,25 @@ def _scene(row: Indicator, policy: IndicatorPolicy, context: SiteContext) -> dic
     since = context.at - timedelta(days=policy.slots * policy.slot_days)
     groups: dict[str, list[SlotState]] = {}
     for subject in _subjects(row, context):
-        ratios = context.scene_ratios(row.quantity, subject, policy.baseline, since, row.by_class)
+        if row.normal is Normal.NONE:
+            ratios = [figure_of(row, held) for held in context.scenes(row.quantity, subject, since)]
+        else:
+            found = context.scene_ratios(row.quantity, subject, policy.baseline, since, row.by_class)
+            ratios = [one for one in found if one.baseline is None or one.baseline.median >= policy.least_normal]
         if row.normal is Normal.PLEDGED:
             ratios = _against_pledge(context, row.quantity, subject, since, ratios)
         groups[subject] = _slots([(found, _state(0.0, row, policy, found)) for found in ratios], policy, context)
     return groups
+
+
+def figure_of(row: Indicator, held: Datum) -> Ratio:
+    """The figure itself where normal is none of it: a share, or the square metres of the changes that count."""
+    if not row.changed:
+        return Ratio(held, held.value, held.lower, held.upper, 0.0, None)
+    counted = [one for one in held.changes if one.kind in row.changed]
+    value = math.fsum(one.area_m2 * one.confidence for one in counted)
+    reach = _Z95 * math.sqrt(math.fsum(one.area_m2**2 * one.confidence * (1 - one.confidence) for one in counted))
+    return Ratio(held, value, max(0.0, value - reach), value + reach, 0.0, None)
 
 
 def _against_pledge(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -61,6 +61,10 @@ class IndicatorPolicy:
     """A slot this much older counts half."""
     prior: float
     """Expected shortfall of a slot without evidence, 0 to 1."""
+    falls_to: Mapping[SiteKind, str] = field(default_factory=dict)
+    """Indicator that takes the weight at sites which have nothing this one could see."""
+    least_normal: float = 0.0
+    """A normal below this, in the quantity's unit, is too small to compare with."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,7 @@ def _indicator(row: Mapping[str, Any], baselines: Mapping[str, BaselinePolicy]) 
     fields["weights"] = {SiteKind(kind): float(weight) for kind, weight in row["weights"].items()}
     fields["baseline"] = baselines[row["baseline"]]
     fields["curve"] = tuple((float(x), float(y)) for x, y in row["curve"])
+    fields["falls_to"] = {SiteKind(kind): str(name) for kind, name in row.get("falls_to", {}).items()}
     return IndicatorPolicy(**fields)
 
 
@@ -179,6 +184,11 @@ def _check(policy: Policy) -> None:
         if abs(total - 100.0) > 1e-9:
             raise InvalidInputError(f"Policy {policy.version}: weights of {kind} sites sum to {total:g}; make them 100.")
     for name, row in policy.indicators.items():
+        for other in row.falls_to.values():
+            if other not in policy.indicators:
+                raise InvalidInputError(
+                    f"Policy {policy.version}: the weight of indicator {name} falls to {other!r}, which it does not have."
+                )
         xs = [x for x, _ in row.curve]
         if xs != sorted(set(xs)) or not all(0 <= y <= 1 for _, y in row.curve) or not 0 <= row.prior <= 1:
             raise InvalidInputError(

@@ -7,15 +7,18 @@ there is no evidence there is no sample: a silent sensor neither raises nor clea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from statistics import fmean, median
 
 from collateral.domain import Quality, SiteKind, SubjectKind
 from scoring.context import Ratio, SiteContext
 from scoring.evidence import Datum
+from scoring.findings import Finding, Measure, Sample, ids
 from scoring.indicators import INDICATORS, Pair, pairs_of_sides
+from scoring.picture_rules import buildings_changed, modules_faulty, panels_missing, stock_seen_less
 from scoring.policy import RulePolicy
+from scoring.track_rules import daily, tamper
 
 STANDSTILL_BELOW = 0.3
 """Activity below this share of normal is a stop, which has a rule of its own, not a decline."""
@@ -23,34 +26,6 @@ _SUNNY_KWH_M2 = 1.0
 """On darker days inverters say little about each other."""
 _REPLAYED_H = 12.0
 """A day of which so many hours equal an earlier stretch is taken for a replay."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One dated figure of a rule."""
-
-    at: datetime
-    """End of what was judged; a later alert must rest on later samples."""
-    figure: float
-    """Larger is worse; the unit is the rule's."""
-    observations: tuple[tuple[int, int], ...] = ()
-    """Observation id and revision."""
-    facts: Mapping[str, object] = field(default_factory=dict)
-    """Figures of each side, for people."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a rule measured for one subject."""
-
-    subject_kind: SubjectKind
-    subject_id: str
-    samples: tuple[Sample, ...]
-    """Oldest first."""
-
-
-Measure = Callable[[SiteContext, RulePolicy, Mapping[str, datetime]], list[Finding]]
-"""Context, policy, and since when alerts of this rule are open, by subject id."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +47,6 @@ def _site(context: SiteContext, samples: list[Sample]) -> list[Finding]:
 
 def _end(context: SiteContext, day: date) -> datetime:
     return context.calendar.at_local(day + timedelta(days=1), 0)
-
-
-def _ids(*data: Datum) -> tuple[tuple[int, int], ...]:
-    return tuple(sorted((item.observation_id, item.revision) for item in data))
 
 
 @dataclass(frozen=True)
@@ -135,7 +106,7 @@ def _activity_decline(context: SiteContext, policy: RulePolicy, open_since: Mapp
         stretch = days[end - policy.window : end]
         figure = 1.0 - median(max(one.shares) for one in stretch)
         data = [item for one in stretch for item in one.data]
-        samples.append(Sample(_end(context, stretch[-1].day), figure, _ids(*data), {"inside": stretch[-1].facts}))
+        samples.append(Sample(_end(context, stretch[-1].day), figure, ids(*data), {"inside": stretch[-1].facts}))
     return _site(context, samples)
 
 
@@ -143,7 +114,7 @@ def _production_stop(context: SiteContext, policy: RulePolicy, open_since: Mappi
     """Shortfall of the busier inside witness on single working days; both must have reported where both exist."""
     has_machines = bool(context.evidence.subjects("running_hours_per_day"))
     samples = [
-        Sample(_end(context, one.day), 1.0 - max(one.shares), _ids(*one.data), {"inside": one.facts})
+        Sample(_end(context, one.day), 1.0 - max(one.shares), ids(*one.data), {"inside": one.facts})
         for one in _activities(context, policy.window)
         if one.energy is not None and (one.running or not has_machines)
     ]
@@ -168,8 +139,8 @@ def _stock_removed(context: SiteContext, policy: RulePolicy, open_since: Mapping
             continue
         facts: dict[str, object] = {item.quantity: item.value for _, item in seen}
         facts |= {"night_door_openings": _value_on(context, "night_door_openings", day), "day": day.isoformat()}
-        ids = _ids(*(item for _, item in seen))
-        samples.append(Sample(_end(context, day), min(fall for fall, _ in seen), ids, {"inside": facts}))
+        behind = ids(*(item for _, item in seen))
+        samples.append(Sample(_end(context, day), min(fall for fall, _ in seen), behind, {"inside": facts}))
     return _site(context, samples)
 
 
@@ -229,7 +200,7 @@ def _daily_samples(
         Sample(
             _end(context, day),
             figure(item.value),
-            _ids(item),
+            ids(item),
             {"inside": {quantity: item.value, "device": item.device, "day": day.isoformat()}},
         )
         for day, item in sorted(data.items())
@@ -259,8 +230,8 @@ def _sources_disagree(context: SiteContext, policy: RulePolicy, open_since: Mapp
     samples = []
     for pair in pairs:
         facts = _both_sides(pair, context)
-        ids = _ids(pair.above.datum, pair.inside.datum)
-        sample = Sample(pair.above.datum.valid_from, pair.unexplained, ids, facts)
+        behind = ids(pair.above.datum, pair.inside.datum)
+        sample = Sample(pair.above.datum.valid_from, pair.unexplained, behind, facts)
         replayed = facts["replayed_hours"]
         twice = sample.figure >= policy.raise_at and isinstance(replayed, float) and replayed >= _REPLAYED_H
         samples += [sample, sample] if twice else [sample]
@@ -306,7 +277,7 @@ def _panel_soiling(context: SiteContext, policy: RulePolicy, open_since: Mapping
             "normal": newest.baseline.median if newest.baseline else None,
             "working_inverters": _working_share(context, day),
         }
-        samples.append(Sample(_end(context, day), figure, _ids(*(part.datum for _, part, _ in stretch)), {"inside": facts}))
+        samples.append(Sample(_end(context, day), figure, ids(*(part.datum for _, part, _ in stretch)), {"inside": facts}))
     return _site(context, samples)
 
 
@@ -331,21 +302,9 @@ def _inverter_outage(context: SiteContext, policy: RulePolicy, open_since: Mappi
             sun = _value_on(context, "irradiation_kwh_m2_per_day", day)
             if sun is None or sun >= _SUNNY_KWH_M2:
                 facts = {"inverter_yield_ratio": item.value, "irradiation_kwh_m2": sun, "day": day.isoformat()}
-                samples.append(Sample(_end(context, day), 1.0 - item.value, _ids(item), {"inside": facts}))
+                samples.append(Sample(_end(context, day), 1.0 - item.value, ids(item), {"inside": facts}))
         found.append(Finding(SubjectKind.ASSET, subject.partition(":")[2], tuple(samples)))
     return found
-
-
-def _route_deviation(context: SiteContext, policy: RulePolicy, open_since: Mapping[str, datetime]) -> list[Finding]:
-    """Largest distance of a truck from its corridor, metres."""
-    return [
-        Finding(
-            SubjectKind.ASSET,
-            subject.partition(":")[2],
-            tuple(_daily_samples(context, "route_deviation_m", subject, policy.window, lambda value: value)),
-        )
-        for subject in context.evidence.subjects("route_deviation_m")
-    ]
 
 
 _FACTORY = frozenset({SiteKind.FACTORY})
@@ -357,6 +316,10 @@ RULES: tuple[Rule, ...] = (
     Rule("activity_decline", _FACTORY, _activity_decline, True, "1", "the factory works less and less"),
     Rule("production_stop", _FACTORY, _production_stop, True, "1", "devices report, and report a standstill"),
     Rule("stock_removed", _WAREHOUSE, _stock_removed, True, "1", "stock went within days"),
+    Rule("stock_seen_less", _ALL, stock_seen_less, True, "1", "pictures show less of the pledged stock"),
+    Rule("panels_missing", _SOLAR, panels_missing, True, "1", "panels are gone"),
+    Rule("modules_faulty", _SOLAR, modules_faulty, False, "1", "modules have faults, seen in infrared"),
+    Rule("buildings_changed", _ALL, buildings_changed, False, "m2", "roofs or buildings changed"),
     Rule("double_pledge", _ALL, _double_pledge, False, "1", "one thing secures two loans"),
     Rule("sensor_frozen", _ALL, _sensor_frozen, False, "h", "a live value no longer changes"),
     Rule(
@@ -365,7 +328,12 @@ RULES: tuple[Rule, ...] = (
     Rule("communication_loss", _ALL, _communication_loss, False, "1", "readings do not come"),
     Rule("panel_soiling", _SOLAR, _panel_soiling, True, "1", "the plant yields less than the sun allows"),
     Rule("inverter_outage", _SOLAR, _inverter_outage, False, "1", "one inverter stands still"),
-    Rule("route_deviation", _ALL, _route_deviation, False, "m", "a truck left its corridor"),
+    Rule("route_deviation", _ALL, daily("route_deviation_m"), False, "m", "a truck left its corridor"),
+    Rule("left_region", _ALL, daily("outside_region_m"), False, "m", "a movable left the region it must not leave"),
+    Rule("forbidden_area", _ALL, daily("forbidden_area_hours"), False, "h", "a movable was where it must not be"),
+    Rule("unexplained_stop", _ALL, daily("unexplained_stop_hours"), False, "h", "a truck stood at an unknown place"),
+    Rule("tamper", _ALL, tamper, False, "1", "a device was tampered with, or a thing removed by force"),
+    Rule("positions_implausible", _ALL, daily("implausible_positions"), False, "1", "positions cannot be"),
 )
 """Rules about sites; `covenant_breach`, which is about loans, is in `scoring.coverage`."""
 

@@ -17,7 +17,7 @@ import orjson
 from collateral import ENGINE_VERSION
 from collateral.domain import Contribution, Score, SubjectKind
 from scoring.context import SiteContext
-from scoring.indicators import INDICATORS, Assessment, assess
+from scoring.indicators import INDICATORS, Assessment, assess, weights
 from scoring.policy import Policy
 
 FULL = 10_000
@@ -33,7 +33,8 @@ def score_site(context: SiteContext, inputs: Mapping[str, object]) -> Score:
         context: evidence advanced to that time.
         inputs: what was used besides, stored with the score (see `scoring.evaluate`).
     """
-    assessments = [found for row in INDICATORS if (found := assess(row, context)) is not None]
+    counted = weights(context)
+    assessments = [assess(row, context, counted[row.key]) for row in INDICATORS if row.key in counted]
     points = allot([part.weight * part.shortfall.expected for part in assessments])
     value = FULL - sum(points)
     lower = min(value, max(0, math.floor(FULL - 100 * math.fsum(a.weight * a.shortfall.upper for a in assessments))))

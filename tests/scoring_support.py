@@ -73,15 +73,22 @@ class Diary:
 
     def picture(
         self, quantity: str, day: date, value: float, width: float, *, slot: str = "", method: str = "net@abc",
-        gsd_m: float = 0.3, hour: float = 10.5,
+        gsd_m: float = 0.3, hour: float = 10.5, evidence: Mapping[str, object] | None = None,
     ) -> None:
         """One observation from above, known six hours later."""
         moment = local(day, hour)
         self._add(
             SubjectKind.SLOT if slot else SubjectKind.SITE, slot or self.site_id, quantity, moment,
             moment + timedelta(seconds=1), Source.IMAGERY, method, value, width, Quality.GOOD, moment + timedelta(hours=6),
-            {"gsd_m": gsd_m}, 1,
+            {"gsd_m": gsd_m, **(evidence or {})}, 1,
         )
+
+    def changes(self, day: date, *listed: tuple[str, str, float, float]) -> None:
+        """What a picture shows as changed since the one before: kind, direction, square metres, confidence."""
+        told = [{"kind": kind, "direction": way, "area_m2": area, "confidence": sure} for kind, way, area, sure in listed]
+        area = sum(one[2] for one in listed)
+        evidence = {"changes": told, "since": local(day, -100).isoformat()}
+        self.picture("changed_area_m2", day, area, 0.2 * area, evidence=evidence)
 
     def _add(
         self, kind: SubjectKind, subject: str, quantity: str, begin: datetime, end: datetime, source: Source, method: str,
@@ -156,7 +163,18 @@ def factory(
         there = sum(rng.random() < 0.7 * min(1.2, usual(day) * work(day)) for _ in range(30))
         seen = sum(rng.random() < recall for _ in range(there)) / recall + (rng.random() < 0.3)
         diary.picture("vehicle_count", day, seen, 2.0 * (1.0 + 0.15 * seen) ** 0.5, gsd_m=rng.choice([0.15, 0.3]))
+        goods_in_the_open(diary, day, 0.5 * work(day), random.Random(f"{seed} {day}"))
     return diary
+
+
+def goods_in_the_open(diary: Diary, day: date, cover: float, rng: random.Random) -> None:
+    """Goods on the yards of a site, and what comes and goes between two pictures; now and then a false roof."""
+    found = min(1.0, max(0.0, cover * rng.gauss(1.0, 0.08) + rng.gauss(0.0, 0.03)))
+    diary.picture("stock_cover", day, found, 0.1)
+    diary.picture("stock_cover", day, found, 0.1, slot="Y1")
+    false = [("roof", "altered", rng.uniform(20, 120), 0.6)] if rng.random() < 0.2 else []
+    usual = [("stock", "appeared", rng.uniform(10, 80), 0.9), ("other", "altered", rng.uniform(5, 600), 0.7)]
+    diary.changes(day, *usual, *false)
 
 
 def solar(
@@ -177,6 +195,9 @@ def solar(
             diary.day("inverter_yield_ratio", day, share, subject=f"PV{number}")
     for day in scene_days():
         diary.picture("panel_area_m2", day, 5000.0 * rng.gauss(0.92, 0.03), 250.0)
+        for what in ("missing", "covered", "dark"):
+            diary.picture(f"panel_{what}_share", day, random.Random(f"{seed} {day} {what}").uniform(0.0, 0.012), 0.02)
+    diary.picture("faulty_module_share", LAST - timedelta(days=150), 0.01, 0.008)
     return diary
 
 
@@ -215,6 +236,7 @@ def warehouse(
         diary.picture("slot_occupancy", day, occupied / 20, 0.05)
         cars = sum(rng.random() < 0.5 * usual_work(day) for _ in range(20))
         diary.picture("vehicle_count", day, float(cars), 2.0)
+        goods_in_the_open(diary, day, 0.6 * fill(day), random.Random(f"{seed} {day}"))
     return diary
 
 
@@ -224,6 +246,11 @@ def slots_of(asset_id: str, count: int = 20) -> tuple[Slot, ...]:
         Slot(f"B{number}", "X01", f"B{number}", "yard_bay", asset_id, 5.0, box(120.0, 31.0, 120.001, 31.001))
         for number in range(count)
     )
+
+
+def yard(asset_id: str = "") -> Slot:
+    """A yard of about 100 m x 100 m without marked places."""
+    return Slot("Y1", "X01", "Y1", "yard", asset_id, 0.0, box(120.0, 31.0, 120.00105, 31.0009))
 
 
 def evaluate(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from collateral.db.alerts import Alert, AlertEvent
 from collateral.domain import AlertState, Priority, SubjectKind
 from scoring.alerts import AlertBook, Held, Move, decide
+from scoring.findings import Finding, Sample
 from scoring.policy import RulePolicy
-from scoring.rules import Finding, Sample
 
 T0 = datetime(2026, 8, 1, 22, tzinfo=UTC)
 RULE = RulePolicy(Priority.MEDIUM, raise_at=0.5, raise_count=2, clear_at=0.2, clear_count=3, fresh_days=3.0, window=5)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from collateral.domain import AssetKind, Device, Observation, Quality, Score, SiteKind
 from scoring.indicators import INDICATORS, Shortfall, expected_shortfall, shortfall_at
 from scoring.score import FULL, GRADES, allot, grade_of, result_digest
-from tests.scoring_support import POLICY, evaluate, factory, make_asset, morning, solar, warehouse
+from tests.scoring_support import POLICY, evaluate, factory, make_asset, morning, slots_of, solar, warehouse, yard
 
 DAY = date(2026, 8, 20)
 CURVE = ((0.0, 1.0), (0.3, 0.9), (0.85, 0.0))
 
 
 def score(kind: SiteKind, rows: list[Observation], day: date = DAY) -> Score:
-    return evaluate(kind, rows, day, day).scores[0]
+    return evaluate(kind, rows, day, day, slots=(*slots_of("A"), yard())).scores[0]
 
 
 def make(kind: SiteKind, seed: int) -> list[Observation]:
