@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
@@ -75,7 +76,7 @@ def scan_everything(path: Path, detector: VehicleDetector, tiling: Tiling = WHOL
     cuts = _in_bands(tiles(size.height, size.width, tiling))
     windows = [_window(tile, size) for tile in cuts]
     started = time.monotonic()
-    with scene.open(windows) as reader:
+    with scene.open(windows, torch.get_num_threads()) as reader:
 
         def read(tile: Tile) -> NDArray[np.uint8] | None:
             part = reader.read(_window(tile, size))

@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-GRAIN = 32
-"""Pixels: tiles begin on multiples of it and are multiples of it long (the networks take multiples of 16)."""
+GRAIN = 16
+"""Pixels: tiles begin on multiples of it and are multiples of it long, as the networks want it."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """Decodes the blocks of a raster, each once however many windows need it.
 
 JPEG blocks of TIFF files are handed to OpenCV as they lie in the file: half the processor time of the way through GDAL (5.5
-against 11 ms per megapixel), which spreads bands and joins them again. Everything else is decoded by GDAL.
+against 11 ms per megapixel), which spreads bands and joins them again. Several are decoded at a time: a network that runs
+beside waits for the slowest of its threads: taking a core from one of them costs twice what taking a little from all does.
+Everything else is decoded by GDAL, one after the other.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -30,7 +33,8 @@ _LARGEST_UNIT_BYTES = 64 << 20
 _JPEG_TOLERANCE = 2.0
 """Mean difference in grey levels up to which OpenCV's and GDAL's pixels are the same picture."""
 
-_Decode = Callable[[int, int], NDArray[np.uint8]]
+_Unit = tuple[int, int]
+"""Row and column of what is decoded together."""
 
 
 class BlockReader:
@@ -40,12 +44,13 @@ class BlockReader:
     (row by row: one row of blocks), not on the size of the raster. Not for several threads at a time.
     """
 
-    def __init__(self, facts: RasterFacts, windows: Sequence[Window], driver: str) -> None:
-        """Every window must lie inside the raster and will be read once, in this order."""
+    def __init__(self, facts: RasterFacts, windows: Sequence[Window], driver: str, threads: int = 1) -> None:
+        """Every window must lie inside the raster and will be read once, in this order; `threads` decode JPEG blocks."""
         self._facts = facts
         self._driver = driver
         self._windows = windows
-        self._kept: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._threads = threads
+        self._kept: dict[_Unit, NDArray[np.uint8]] = {}
         self._stack = ExitStack()
         self.cost = ReadCost()
 
@@ -60,7 +65,8 @@ class BlockReader:
         if jpeg is not None:
             self._stack.callback(jpeg.close)
         self._unit = _unit_shape(self._dataset) if jpeg is None else jpeg.shape
-        self._decode: _Decode = self._by_gdal if jpeg is None or not self._same(jpeg) else jpeg.decode
+        self._jpeg = jpeg if jpeg is not None and self._same(jpeg) else None
+        self._pool = self._stack.enter_context(ThreadPoolExecutor(self._threads, "block"))
         self._uses = Counter(unit for window in self._windows for unit in self._units(window))
         return self
 
@@ -75,39 +81,46 @@ class BlockReader:
             WindowUnreadableError: a block is damaged.
         """
         out = np.empty((window.height, window.width, 3), np.uint8)
-        for row, column in self._units(window):
-            self._put(out, window, row, column)
+        units = list(self._units(window))
+        decoded = self._decoded([unit for unit in units if unit not in self._kept])
+        for unit in units:
+            pixels = self._kept.pop(unit, None)
+            if pixels is None:
+                pixels = self._next(decoded)
+                self.cost += self._cost(*unit)
+            self._put(out, window, unit, pixels)
+            self._uses[unit] -= 1
+            if self._uses[unit] > 0:
+                self._kept[unit] = pixels
         self.cost += ReadCost(megapixels=window.width * window.height / 1e6)
         return out
 
-    def _units(self, window: Window) -> Iterator[tuple[int, int]]:
+    def _units(self, window: Window) -> Iterator[_Unit]:
         height, width = self._unit
         for row in range(window.row_off // height, (window.row_off + window.height - 1) // height + 1):
             for column in range(window.col_off // width, (window.col_off + window.width - 1) // width + 1):
                 yield row, column
 
-    def _put(self, out: NDArray[np.uint8], window: Window, row: int, column: int) -> None:
-        pixels = self._pixels(row, column)
-        top, left = row * self._unit[0] - window.row_off, column * self._unit[1] - window.col_off
+    def _put(self, out: NDArray[np.uint8], window: Window, unit: _Unit, pixels: NDArray[np.uint8]) -> None:
+        top, left = unit[0] * self._unit[0] - window.row_off, unit[1] * self._unit[1] - window.col_off
         r0, c0 = max(top, 0), max(left, 0)
         r1, c1 = min(top + pixels.shape[0], window.height), min(left + pixels.shape[1], window.width)
         out[r0:r1, c0:c1] = pixels[r0 - top : r1 - top, c0 - left : c1 - left]
 
-    def _pixels(self, row: int, column: int) -> NDArray[np.uint8]:
-        key = (row, column)
-        pixels = self._kept.pop(key, None)
-        if pixels is None:
-            try:
-                pixels = self._decode(row, column)
-            except (RasterioError, RasterioIOError, OSError, cv2.error) as error:
-                said = " ".join(str(error).split())[:160]
-                message = f"{self._facts.path.name}: its pixels cannot be decoded ({said}); copy the file again."
-                raise WindowUnreadableError(message) from error
-            self.cost += self._cost(row, column)
-        self._uses[key] -= 1
-        if self._uses[key] > 0:
-            self._kept[key] = pixels
-        return pixels
+    def _decoded(self, units: Sequence[_Unit]) -> Iterator[NDArray[np.uint8]]:
+        """Their pixels, in order."""
+        if self._jpeg is None:
+            return (self._by_gdal(*unit) for unit in units)
+        extents = [block_extent(self._dataset, column, row) for row, column in units]  # GDAL: not for several threads
+        return self._pool.map(self._jpeg.decode, units, extents)
+
+    def _next(self, decoded: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        try:
+            return next(decoded)
+        except (RasterioError, RasterioIOError, OSError, cv2.error) as error:
+            said = " ".join(str(error).split())[:160]
+            message = f"{self._facts.path.name}: its pixels cannot be decoded ({said}); copy the file again."
+            raise WindowUnreadableError(message) from error
 
     def _cost(self, row: int, column: int) -> ReadCost:
         """Bytes of the blocks of one unit, in one request."""
@@ -125,7 +138,8 @@ class BlockReader:
         size = self._facts.size
         row, column = size.height // 2 // self._unit[0], size.width // 2 // self._unit[1]
         try:
-            gap = np.abs(jpeg.decode(row, column).astype(np.int16) - self._by_gdal(row, column)).mean()
+            block = jpeg.decode((row, column), block_extent(self._dataset, column, row))
+            gap = np.abs(block.astype(np.int16) - self._by_gdal(row, column)).mean()
         except (cv2.error, RasterioError, RasterioIOError, OSError):  # the window that needs the block will say so
             return False
         return bool(gap <= _JPEG_TOLERANCE)
@@ -156,7 +170,6 @@ class JpegBlocks:
     """The JPEG blocks of one TIFF file."""
 
     def __init__(self, dataset: Any, facts: RasterFacts, tables: bytes) -> None:
-        self._dataset = dataset
         self._size = facts.size
         self._tables = tables
         self._file = os.open(facts.path, os.O_RDONLY)
@@ -176,14 +189,14 @@ class JpegBlocks:
         """Closes the file."""
         os.close(self._file)
 
-    def decode(self, row: int, column: int) -> NDArray[np.uint8]:
-        """One block, rows x columns x 3, cut off where the raster ends; black where the file leaves it out.
+    def decode(self, unit: _Unit, extent: tuple[int, int] | None) -> NDArray[np.uint8]:
+        """One block, rows x columns x 3, cut off where the raster ends; black where the file leaves it out. Any thread.
 
-        Raises `OSError` when bytes are missing or are no picture.
+        `extent`: its (offset, length) in the file. Raises `OSError` when bytes are missing or are no picture.
         """
+        row, column = unit
         height = min(self.shape[0], self._size.height - row * self.shape[0])
         width = min(self.shape[1], self._size.width - column * self.shape[1])
-        extent = block_extent(self._dataset, column, row)
         if extent is None or extent[1] == 0:
             return np.zeros((height, width, 3), np.uint8)
         content = os.pread(self._file, extent[1], extent[0])

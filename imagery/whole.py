@@ -102,11 +102,14 @@ class WholeScene:
         return cls(facts, grid_over(outline, epsg, gsd_m), outline)
 
     @contextmanager
-    def open(self, windows: Sequence[Window]) -> Iterator[WindowReader]:
-        """A reader of windows of the grid, to be read in this order, each once and by one thread at a time."""
+    def open(self, windows: Sequence[Window], threads: int = 1) -> Iterator[WindowReader]:
+        """A reader of windows of the grid, to be read in this order, each once and by one thread at a time.
+
+        It may take `threads` of its own to decode with.
+        """
         if self.grid.affine == self.facts.affine:
             driver = MOSAIC_DRIVER if _is_mosaic(self.facts.path) else DRIVER
-            with BlockReader(self.facts, windows, driver) as reader:
+            with BlockReader(self.facts, windows, driver, threads) as reader:
                 yield reader
         else:
             yield _WarpReader(self)
