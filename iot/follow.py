@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import shapely
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from collateral.db import geofences, rollups
-from collateral.db.journeys import STOP, TRIP, Journey, journeys_of_days, replace_journeys
+from collateral.db.journeys import STOP, TRIP, Journey, journeys_of_days, kept_days, replace_journeys
 from collateral.db.rollups import DirtyRange, Series
 from collateral.db.telemetry import to_us
 from collateral.domain import Asset, Device, Site
@@ -55,7 +56,8 @@ def follow(
 ) -> int:  # fmt: skip
     """Makes the days of a site's trackers anew that the ranges touch, and all since a local date; returns how many days.
 
-    Days are made in order, because stops and ways of earlier ones explain those of later ones. Days whose readings retention
+    Days are made in order, and kept days after them again, because stops and ways of earlier ones explain those of later
+    ones: so the table is the same in whatever order readings came. Days whose readings retention
     has dropped stay as they are.
     """
     followed = _followed(site, devices, assets, series)
@@ -66,12 +68,25 @@ def follow(
     fences = geofences.geofences_of_site(connection, site.site_id) if touched else []
     done = 0
     for one in followed:
-        days = sorted(touched.get(one.tracker.device_id, set()) | touched.get("", set()))
+        days = _with_later(connection, one.tracker.device_id, touched)
         for begin in range(0, len(days), _CHUNK_DAYS):
             chunk = days[begin : begin + _CHUNK_DAYS]
             _make(connection, one, AreaBook(site, one.asset, fences), zone, chunk)
             done += len(chunk)
     return done
+
+
+def _with_later(connection: Connection, device_id: str, touched: Mapping[str, set[date]]) -> list[date]:
+    """The touched days, and those kept after them whose usual stops and way they are part of."""
+    days = touched.get(device_id, set()) | touched.get("", set())
+    if not days:
+        return []
+    reach = timedelta(days=LEARNT_DAYS)
+    kept = kept_days(connection, device_id, min(days), max(days) + reach)
+    ordered = sorted(days)
+    places = (bisect_left(ordered, day) for day in kept)
+    later = {day for day, place in zip(kept, places, strict=True) if place and day - ordered[place - 1] <= reach}
+    return sorted(days | later)
 
 
 def _followed(

@@ -42,6 +42,8 @@ MOST_FLAGS = 20
 """Of one trip."""
 _FLAG_POINTS = 40
 
+_OF_MOTION = frozenset({"speed", "contradicted", "moved_engine_off"})
+
 Mask = NDArray[np.bool_]
 
 
@@ -129,7 +131,7 @@ class _Maker:
             yield self._journey(TRIP, first, last, part.length_m, round(top, 1), flags)
 
     def _stop(self, stop: Stop) -> Journey:
-        flags = list(self._flags(stop.first, stop.last))
+        flags = list(self._flags(stop.first, stop.last, moving=False))
         place = self._areas.place_of(stop.xy)
         strange = not place and not near(self._past.stood, stop.xy)
         if strange and self._past.known and stop.seconds >= LEAST_STOP_S:
@@ -169,14 +171,16 @@ class _Maker:
         fast = np.append(step_km_h(right), 0.0)
         fast[:-1][np.hypot(*np.diff(right.xy, axis=0).T) < LEAST_MOVED_M] = 0.0
         yield _marks("speed", np.fmax(fast, self._told), FAST_KM_H)
-        yield _Marks("contradicted", np.append(step_km_h(right), 0.0), contradicted(right, speed))
+        yield _Marks("contradicted", np.append(0.0, step_km_h(right)), contradicted(right, speed))
         if engine is not None and len(engine.time_us):
             carried = carried_steps(right, engine)
             length = np.append(np.hypot(*np.diff(right.xy, axis=0).T), 0.0)
             yield _Marks("moved_engine_off", length, np.append(carried, False) | np.concatenate([[False], carried]))
 
-    def _flags(self, first: int, last: int) -> Iterator[Mapping[str, Any]]:
-        told = [flag for marks in self._marks for flag in self._runs(marks, first, last)]
+    def _flags(self, first: int, last: int, moving: bool = True) -> Iterator[Mapping[str, Any]]:
+        """Marks of a trip, or (not `moving`) of a stop, whose first and last position are also those of trips."""
+        chosen = (marks for marks in self._marks if moving or marks.kind not in _OF_MOTION)
+        told = [flag for marks in chosen for flag in self._runs(marks, first, last)]
         told += self._jumps(first, last)
         yield from told[:MOST_FLAGS]
 
@@ -235,9 +239,9 @@ def thinned(xy: NDArray[np.float64], most: int) -> NDArray[np.float64]:
     if len(xy) < 3:
         return xy if len(xy) != 1 else xy.repeat(2, axis=0)[:1]
     line, error = shapely.LineString(xy), LINE_ERROR_M
-    thin = shapely.simplify(line, error)
+    thin = shapely.simplify(line, error, preserve_topology=False)
     while len(thin.coords) > most:
         error *= 2
-        thin = shapely.simplify(line, error)
+        thin = shapely.simplify(line, error, preserve_topology=False)
     found = np.asarray(thin.coords)
     return found if len(found) > 1 else xy[[0, -1]]

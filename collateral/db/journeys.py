@@ -84,6 +84,16 @@ def journeys_of_days(connection: Connection, device_id: str, first: date, last: 
     return [_journey(row) for row in fetch_dicts(connection, _OF_DAYS, (device_id, first, last))]
 
 
+def kept_days(connection: Connection, device_id: str, first: date, last: date) -> list[date]:
+    """Local days from first to last of which something is kept, in order."""
+    rows = fetch_dicts(
+        connection,
+        "SELECT DISTINCT day FROM journey WHERE device_id = %s AND day BETWEEN %s AND %s ORDER BY day",
+        (device_id, first, last),
+    )
+    return [row["day"] for row in rows]
+
+
 def officer_journeys(
     connection: Connection, site_id: str, first: datetime, last: datetime, asset_id: str, most: int
 ) -> list[Journey]:

@@ -1,0 +1,225 @@
+"""Trips and stops of a truck on a real database, areas set by command, alerts of what is found and none of late data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from collateral.cli import main
+from collateral.db.pool import Pool, Role
+from collateral.domain import AssetKind
+from iot.observe import observe
+from scoring.run import score_days
+from tests.iot_support import asset, device, register, rows, store
+from tests.scoring_support import POLICY
+from tests.tracks_support import CUSTOMER_NORTH, HOME, POSITIONS, Floats, Reading, truck_readings
+
+ZONE = ZoneInfo("Asia/Shanghai")
+FIRST = date(2024, 6, 3)
+MIDNIGHT = datetime(2024, 6, 3, tzinfo=ZONE)
+DAYS = 9
+
+
+def strays(day: int, place: Floats) -> None:
+    """On day 6 a stop of four hours 8 km east of home, on day 8 30 km west of everything and no way back."""
+    if day == 6:
+        place[44:60] = (HOME[0] + 0.08, HOME[1])
+    if day == 8:
+        place[56:] = (HOME[0] - 0.3, HOME[1])
+        place[54:56] = [(HOME[0] - 0.1, HOME[1]), (HOME[0] - 0.2, HOME[1])]
+
+
+@pytest.fixture
+def truck(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    register(database, [device("gps", POSITIONS, asset_id="T1")], assets=[asset("T1", AssetKind.TRUCK)])
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
+    return database
+
+
+def look(database: str, after_days: float, since: date | None = None) -> None:
+    with Pool(database, Role.APP, size=2) as pool:
+        assert not observe(pool, (MIDNIGHT + timedelta(days=after_days)).astimezone(UTC), since).failed
+
+
+def kept(database: str) -> list[tuple[Any, ...]]:
+    return rows(
+        database,
+        "SELECT day, begins, ends, kind, length_m, top_km_h, place, place_to, line, flags FROM journey"
+        " ORDER BY begins, kind",
+    )
+
+
+def told(database: str, quantity: str) -> list[float]:
+    found = rows(database, "SELECT DISTINCT ON (valid_from) value FROM observation WHERE quantity = %s"
+                 " ORDER BY valid_from, revision DESC", (quantity,))
+    return [row[0] for row in found]
+
+
+def test_days_become_trips_and_stops_the_same_in_any_order(truck: str) -> None:
+    readings = truck_readings(MIDNIGHT, DAYS, strays)
+    order = np.random.default_rng(8).permutation(len(readings))
+    for part in np.array_split(order, 4):
+        store(truck, [readings[i] for i in part])
+        look(truck, DAYS + 0.2)
+    found = kept(truck)
+    look(truck, DAYS + 0.2, FIRST)
+    assert kept(truck) == found, "made anew in order"
+    trips = [row for row in found if row[3] == "trip" and row[0] == FIRST]
+    assert len(trips) == 4
+    assert all(row[4] == pytest.approx(20_000, rel=0.03) for row in trips)
+    assert [(row[6], row[7]) for row in trips] == [("site", ""), ("", "site")] * 2
+    assert trips[0][5] == pytest.approx(20.0, rel=0.05)
+    flagged = [(row[0].day, row[3], flag["kind"]) for row in found for flag in row[9]]
+    assert (9, "stop", "unexplained_stop") in flagged and (11, "stop", "unexplained_stop") in flagged
+    assert {day for day, _, _ in flagged} == {9, 11}
+    stop = next(flag for row in found for flag in row[9] if row[0].day == 9 and flag["kind"] == "unexplained_stop")
+    assert stop["most"] == pytest.approx(3.75) and stop["line"][0] == pytest.approx([HOME[0] + 0.08, HOME[1]], abs=1e-3)
+
+
+def test_the_present_day_is_there_before_it_is_over_and_grows(truck: str) -> None:
+    readings = truck_readings(MIDNIGHT, 1)
+    half = [row for row in readings if row[2] <= readings[0][2] + 46 * 900_000_000]
+    store(truck, half)
+    look(truck, 0.5)
+    assert [row[3] for row in kept(truck)] == ["stop", "trip", "stop", "trip"]
+    store(truck, readings)
+    look(truck, 0.9)
+    assert [row[3] for row in kept(truck)].count("trip") == 4
+    assert told(truck, "implausible_positions") == []
+
+
+def areas(path: Path, *features: tuple[str, str, Sequence[float] | None, dict[str, Any]], **more: Any) -> Path:
+    """Rectangles (west, south, east, north), or lines where `line` is given."""
+    listed = []
+    for name, kind, box, extra in features:
+        line = extra.pop("line", None)
+        geometry: dict[str, Any] = {"type": "LineString", "coordinates": line}
+        if box is not None:
+            west, south, east, north = box
+            ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+            geometry = {"type": "Polygon", "coordinates": [ring]}
+        properties = {"fence": name, "site": "S1", "kind": kind, "name": name, **extra}
+        listed.append({"type": "Feature", "properties": properties, "geometry": geometry})
+    path.write_text(json.dumps({"type": "FeatureCollection", "coordinate_system": "WGS84", "features": listed, **more}))
+    return path
+
+
+REGION = (HOME[0] - 0.15, HOME[1] - 0.1, HOME[0] + 0.15, HOME[1] + 0.3)
+EARLY = {"holds_from": "2024-06-01"}
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main([*words, "--json"]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_areas_set_by_command_judge_the_days_on_which_they_hold(
+    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(truck, truck_readings(MIDNIGHT, DAYS, strays))
+    look(truck, DAYS + 0.2)
+    assert told(truck, "outside_region_m") == [] and told(truck, "learnt_route_deviation_m")[-1] > 20_000
+    path = areas(
+        tmp_path / "areas.geojson",
+        ("S1-region", "region", REGION, {"holds_from": "2024-06-05"}),
+        ("S1-way", "corridor", None, {"line": [list(HOME), [HOME[0], HOME[1] + CUSTOMER_NORTH]], "width_m": 800, **EARLY}),
+        ("S1-no", "forbidden", (HOME[0] + 0.07, HOME[1] - 0.01, HOME[0] + 0.09, HOME[1] + 0.01), dict(EARLY)),
+    )
+    first = run(capsys, "geofences", "set", str(path), "--by", "officer")
+    assert first["written"] == 3 and "--since 2024-06-01" in first["note"]
+    assert run(capsys, "geofences", "set", str(path))["written"] == 0, "the same again"
+    look(truck, DAYS + 0.2, FIRST)
+    outside = told(truck, "outside_region_m")
+    assert len(outside) == DAYS - 2, "not before the region held"
+    assert outside[:-1] == [0.0] * (DAYS - 3) and outside[-1] == pytest.approx(14_300, rel=0.02)
+    assert told(truck, "forbidden_area_hours") == [0.0] * 6 + [4.0] + [0.0] * 2
+    deviation = told(truck, "route_deviation_m")
+    assert max(deviation[:6]) == 0.0 and deviation[6] == pytest.approx(7_230, rel=0.02)
+    kinds = {flag["kind"] for row in kept(truck) for flag in row[9]}
+    assert kinds == {"outside_region", "route_deviation", "forbidden_area", "unexplained_stop"}
+
+    listed = run(capsys, "geofences", "list", "--site", "S1")
+    assert [(one["fence"], one["kind"]) for one in listed["areas"]] == [
+        ("S1-no", "forbidden"), ("S1-region", "region"), ("S1-way", "corridor"),
+    ]
+    exported = tmp_path / "again.geojson"
+    assert run(capsys, "geofences", "export", str(exported))["areas"] == 3
+    assert run(capsys, "geofences", "set", str(exported))["written"] == 0, "what was exported is what is held"
+    assert run(capsys, "geofences", "remove", "S1-no", "--from", "2024-06-08")["removed"] == ["S1-no"]
+    look(truck, DAYS + 0.2, FIRST)
+    assert len(told(truck, "forbidden_area_hours")) == DAYS, "what was said stays"
+    assert run(capsys, "geofences", "list")["count"] == 2
+    assert "S1-no does not hold" in run(capsys, "geofences", "remove", "S1-no", code=1)["error"]
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"kind": "wall"}, "kind is 'wall'"),
+    ({"site": "S9"}, "Site 'S9' is not in the portfolio"),
+    ({"asset": "T9"}, "Asset 'T9' is no pledged thing of site S1"),
+    ({"line": [list(HOME), [121.0, 31.2]]}, "A line has no width"),
+    ({"line": [[31.0, 121.0], [31.2, 121.0]], "width_m": 100}, "no longitude and latitude"),
+    ({"box": (121.0, 31.0, 121.00001, 31.00001)}, "covers 1 m2"),
+    ({"box": (21.0, 31.0, 21.1, 31.1)}, "km from site S1"),
+    ({"holds_from": "01/06/2024"}, "holds_from"),
+])  # fmt: skip
+def test_a_wrong_area_is_refused_with_a_reason_and_nothing_is_written(
+    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], said: str
+) -> None:
+    box = change.pop("box", None if "line" in change else REGION)
+    path = areas(tmp_path / "a.geojson", ("good", "region", REGION, {}), ("bad", "region", box, change))
+    refused = run(capsys, "geofences", "set", str(path), code=1)
+    problems = [one for one in refused["problems"] if one["severity"] == "error"]
+    assert len(problems) == 1 and said in problems[0]["problem"] and problems[0]["row"] == 2 and problems[0]["remedy"]
+    assert rows(truck, "SELECT 1 FROM geofence_version") == []
+
+
+def raised(database: str) -> list[tuple[Any, ...]]:
+    return rows(database, "SELECT rule, subject_kind, subject_id, evidence FROM alert_current ORDER BY rule")
+
+
+def judge(database: str, day: int) -> None:
+    last = FIRST + timedelta(days=day)
+    with Pool(database, Role.APP, size=3) as pool:
+        score_days(pool, POLICY, last, last, ["S1"], datetime(2024, 8, 1, tzinfo=UTC))
+
+
+def test_what_is_found_becomes_an_alert_with_its_evidence(
+    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
+    readings = truck_readings(MIDNIGHT, DAYS, strays)
+    store(truck, readings)
+    look(truck, DAYS + 0.2)
+    judge(truck, DAYS)  # the morning after
+    found = {row[0]: row for row in raised(truck)}
+    assert "left_region" in found and "tamper" not in found and "positions_implausible" not in found
+    _, kind, subject, evidence = found["left_region"]
+    assert (kind, subject) == ("asset", "T1")
+    assert evidence["inside"]["outside_region_m"] == pytest.approx(14_300, rel=0.02) and evidence["observations"]
+
+
+def test_late_data_that_fill_the_past_raise_nothing(
+    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
+    whole = truck_readings(MIDNIGHT, DAYS + 8, strays)
+    gone = (MIDNIGHT + timedelta(days=8)).timestamp() * 1e6
+    back = (MIDNIGHT + timedelta(days=9)).timestamp() * 1e6
+    late: list[Reading] = [(*row[:4], int(back + 7 * 86_400e6)) for row in whole if gone < row[2] <= back]
+    store(truck, [row for row in whole if not gone < row[2] <= back])
+    look(truck, DAYS + 6.5)
+    judge(truck, DAYS + 6)
+    store(truck, late)
+    look(truck, DAYS + 8.2)
+    assert max(told(truck, "outside_region_m")) > 14_000, "it is observed all the same"
+    judge(truck, DAYS + 8)
+    assert [row[0] for row in raised(truck) if row[0] in ("left_region", "unexplained_stop", "route_deviation")] == []
