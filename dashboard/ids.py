@@ -47,6 +47,10 @@ class Site:
     ALERTS = "site-alerts"
     SITE_ID = "site-id"
     UNUSUAL = "site-unusual"
+    DOUBTS = "site-doubts"
+    CHANGES = "site-changes"
+    CHANGE_KINDS = "change-kinds"
+    CHANGE_LIST = "change-list"
 
 
 class Alerts:

@@ -11,6 +11,7 @@ from collateral.db.anomalies import AnomalyEpisode
 from collateral.db.coverage import CoverageRow
 from collateral.db.scenes import SiteScene
 from collateral.domain import Asset, Borrower, Device, Holiday, Loan, Observation, Score, Site, User
+from dashboard.doubts import Doubt
 from dashboard.formats import Formats
 from dashboard.i18n import Texts, texts
 
@@ -138,6 +139,10 @@ class SiteView:
     holidays: Sequence[Holiday]
     unusual: Sequence[AnomalyEpisode]
     """Newest first."""
+    doubts: Sequence[Doubt] = ()
+    """Newest first."""
+    doubts_cut: bool = False
+    """True when there are older ones in the time that is shown."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from collateral.domain import AlertState, Observation, Quality, Source
+from collateral.domain import AlertState, Observation, Quality, Source, SubjectKind
+from dashboard.doubts import doubtful_days
 from dashboard.model import SiteView
 from scoring.baseline import Baseline
 from scoring.calendar import SiteCalendar
@@ -47,12 +48,15 @@ class Chart:
     judged: bool
     """True when the score compares it with its own past."""
     newest: Observation
+    doubted: Sequence[tuple[date, date]] = ()
+    """Runs of local days, both ends included, on which readings behind it are doubted."""
 
 
 _FIRST = (
     "energy_kwh_per_day", "running_hours_per_day", "performance_ratio", "inverter_yield_ratio", "stock_weight_kg",
     "tags_present_share", "door_openings_per_day", "night_door_openings", "vehicle_count", "heavy_vehicle_count",
-    "slot_occupancy", "stock_cover", "panel_area_m2", "changed_area_m2", "ac_energy_kwh_per_day",
+    "slot_occupancy", "stock_cover", "panel_area_m2", "panel_missing_share", "panel_covered_share", "panel_dark_share",
+    "faulty_module_share", "changed_area_m2", "ac_energy_kwh_per_day",
     "irradiation_kwh_m2_per_day", "route_deviation_m",
     "reporting_ratio", "frozen_hours", "replayed_hours", "late_hours",
 )
@@ -73,11 +77,17 @@ def charts(view: SiteView, policy: Policy, at: datetime) -> list[Chart]:
     found = [
         Chart(
             quantity, points[-1].subject_id, source, points, _band(context, quantity, subject, points),
-            _reference(view, quantity), _compared_with(quantity) not in (None, Normal.ONE), points[-1],
+            _reference(view, quantity), _compared_with(quantity) in (Normal.OWN_PAST, Normal.PLEDGED), points[-1],
+            _doubted(view, quantity, points[-1]) if source is Source.TELEMETRY else (),
         )
         for (quantity, subject, source), points in groups.items()
     ]
     return sorted(found, key=lambda chart: (_place(chart.quantity), chart.subject_id))
+
+
+def _doubted(view: SiteView, quantity: str, newest: Observation) -> list[tuple[date, date]]:
+    asset = newest.subject_id if newest.subject_kind is SubjectKind.ASSET else ""
+    return doubtful_days(view.doubts, quantity, asset, view.devices, view.site.time_zone)
 
 
 def _place(quantity: str) -> int:
@@ -92,7 +102,7 @@ def _frozen_at(view: SiteView) -> datetime | None:
 
 def _band(context: SiteContext, quantity: str, subject: str, points: Sequence[Observation]) -> list[Band]:
     row = _INDICATOR_OF.get(quantity)
-    if row is None or row.normal is Normal.ONE or row.key not in context.policy.indicators:
+    if row is None or row.normal in (Normal.ONE, Normal.NONE) or row.key not in context.policy.indicators:
         return []
     if row.cadence is Cadence.SCENE:
         return _scene_band(context, row, subject, points)

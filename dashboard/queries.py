@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812
@@ -41,10 +41,12 @@ from collateral.domain import (
     User,
 )
 from collateral.errors import CollateralError, InvalidInputError
+from dashboard.doubts import Doubt
 from dashboard.model import Account, AlertView, HistoryPoint, LoanView, SiteRow, SiteView, Snapshot, Viewer
 from dashboard.portfolio import ranked
 
 log = logging.getLogger(__name__)
+Row = TypeVar("Row")
 
 SNAPSHOT_S = 10.0
 """The map and the list are read anew when they are older than this."""
@@ -55,6 +57,8 @@ RECENT = timedelta(days=2)
 HISTORY = timedelta(days=400)
 UNUSUAL = timedelta(days=90)
 MOST_UNUSUAL = 10
+DOUBTED = timedelta(days=90)
+MOST_DOUBTS = 400
 MOST_ALERTS = 500
 LONGEST_SHELVING_H = 168
 
@@ -88,7 +92,7 @@ SELECT DISTINCT ON (valid_from, subject_kind, subject_id, quantity, source, meth
     observation_id, subject_kind, subject_id, site_id, quantity, valid_from, valid_to, source, method, revision, value,
     lower, upper, quality, evidence, known_at
 FROM officer_observation
-WHERE site_id = %(site)s AND subject_kind <> 'slot' AND valid_from >= %(since)s
+WHERE site_id = %(site)s AND (subject_kind <> 'slot' OR quantity = 'stock_cover') AND valid_from >= %(since)s
 ORDER BY valid_from, subject_kind, subject_id, quantity, source, method, revision DESC
 """
 
@@ -217,12 +221,13 @@ class Queries:
                 _observation(row) for row in fetch_dicts(connection, _OBSERVATIONS, {"site": site_id, "since": since})
             ]
             scenes = scenes_of_site(connection, site_id)
-            assets = [one for one in reference.assets(connection) if one.site_id == site_id]
-            devices = [one for one in reference.devices(connection) if one.site_id == site_id]
+            assets = _of_site(connection, reference.ASSET, site_id)
+            devices = _of_site(connection, reference.DEVICE, site_id)
             holidays = reference.holidays(connection)
             unusual = _unusual(connection, site_id)
             shown = {row["alert_id"] for row in _rows(connection, "alert_id", "officer_alert", "site_id", site_id)}
         with self._app.connection() as connection:
+            doubts = _doubts(connection, [one.device_id for one in devices])
             alerts = [one for one in alert_rows.current_alerts(connection, site_id=site_id) if one.alert_id in shown]
             steps = alert_rows.events_of_alerts(connection, [one.alert_id for one in alerts])
             coverage = {
@@ -233,7 +238,7 @@ class Queries:
             loans=[LoanView(loan, coverage.get(loan.loan_id)) for loan in loans], assets=assets, devices=devices,
             score=score, history=history, observations=observations, scenes=scenes, alerts=alerts,
             events={one.alert_id: [step for step in steps if step.alert_id == one.alert_id] for one in alerts},
-            holidays=holidays, unusual=unusual,
+            holidays=holidays, unusual=unusual, doubts=doubts[:MOST_DOUBTS], doubts_cut=len(doubts) > MOST_DOUBTS,
         )
 
     def alerts(
@@ -302,6 +307,27 @@ def _site(connection: Connection, site_id: str) -> Site | None:
         return None
     converted = {column: convert(rows[0][column]) for column, convert in reference.SITE.readers.items()}
     return Site(**{**rows[0], **converted})
+
+
+def _of_site(connection: Connection, table: reference.Table[Row], site_id: str) -> list[Row]:
+    """Rows of one site of a part of the portfolio, by id."""
+    columns = ", ".join(table.columns)
+    rows = fetch_dicts(
+        connection, f"SELECT {columns} FROM {table.name} WHERE site_id = %s ORDER BY {', '.join(table.key)}", (site_id,)  # noqa: S608
+    )
+    return [table.row(**{**row, **{one: read(row[one]) for one, read in table.readers.items()}}) for row in rows]
+
+
+def _doubts(connection: Connection, devices: Sequence[str]) -> list[Doubt]:
+    """Newest first, one more than is shown where there are more. Read as the application, of devices the person may see."""
+    rows = fetch_dicts(
+        connection,
+        "SELECT s.device_id, s.quantity, q.time_from, q.time_to, q.readings, q.flags, q.clock_ahead_s"
+        " FROM series s JOIN reading_quality q USING (series_id) WHERE s.device_id = ANY(%s) AND q.time_from >= %s"
+        " ORDER BY q.time_from DESC, s.series_id LIMIT %s",
+        (list(devices), datetime.now(UTC) - DOUBTED, MOST_DOUBTS + 1),
+    )
+    return [Doubt(**row) for row in rows]
 
 
 def _loans(connection: Connection, site_id: str) -> list[Loan]:

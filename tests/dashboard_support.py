@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+from dash.development.base_component import Component
 from psycopg2.extensions import connection as Connection  # noqa: N812
 from shapely.geometry import box
 
@@ -122,3 +123,12 @@ def _scene(connection: Connection, number: int, taken: datetime, evidence: Path)
     scenes.write_scan_results(connection, [done])
     (evidence / "S1").mkdir(parents=True, exist_ok=True)
     (evidence / "S1" / f"picture{number}.png").write_bytes(PICTURE)
+
+
+def words(component: object) -> str:
+    """Everything a page says, as one text."""
+    if isinstance(component, (list, tuple)):
+        return " ".join(words(one) for one in component)
+    if isinstance(component, Component):
+        return words(getattr(component, "children", None))
+    return "" if component is None else str(component)

@@ -58,6 +58,11 @@ def notice(text: str, kind: str = "info") -> Component:
     return html.P(text, className=f"notice notice-{kind}", role="status")
 
 
+def told(text: str) -> Component:
+    """A second, quieter line in a cell."""
+    return html.Span(text, className="note")
+
+
 def graph(figure: go.Figure, label: str, **attributes: Any) -> Component:
     """A figure with a description for those who do not see it."""
     return html.Div(

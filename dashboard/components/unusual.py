@@ -8,7 +8,7 @@ from dash import html
 from dash.development.base_component import Component
 
 from collateral.db.anomalies import AnomalyEpisode
-from dashboard.components.parts import card, empty
+from dashboard.components.parts import card, empty, told
 from dashboard.ids import Site as Ids
 from dashboard.model import SiteView, Viewer
 
@@ -34,16 +34,16 @@ def unusual_card(viewer: Viewer, view: SiteView) -> Component:
 def _row(viewer: Viewer, zone: str, one: AnomalyEpisode) -> Component:
     t, f = viewer.t, viewer.f
     hours = (one.time_to - one.time_from).total_seconds() / 3600
-    lasting = [html.Span(t("unusual.lasting", n=f.number(hours, 1)), className="note")] if hours > 0 else []
+    lasting = [told(t("unusual.lasting", n=f.number(hours, 1)))] if hours > 0 else []
     late = [html.Span(t("unusual.late"), className="tag")] if one.late else []
     return html.Tr(
         [
             html.Td([f.moment(one.time_from, zone), *lasting]),
-            html.Td([t.named("reading", one.quantity), html.Span(one.device_id, className="note")]),
+            html.Td([t.named("reading", one.quantity), told(one.device_id)]),
             html.Td(
                 [
                     t.named("unusual_reason", reason_family(one.reason)), *late,
-                    html.Span(_rarity(viewer, one.wait_days), className="note"),
+                    told(_rarity(viewer, one.wait_days)),
                 ]
             ),
         ]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import plotly.graph_objects as go
 
 from collateral.domain import Quality, Source
-from dashboard.figures.theme import ABOVE, BAND, INSIDE, SOFT_INK, dated, styled
+from dashboard.figures.theme import ABOVE, BAND, DOUBT, INSIDE, SOFT_INK, dated, styled
 from dashboard.i18n import Texts
 from dashboard.normal import Chart
 
 
 def series(chart: Chart, zone: str, t: Texts) -> go.Figure:
-    """Telemetry as a line, pictures as dots with their 95 % interval; doubtful and bad values are hollow."""
+    """Telemetry as a line, pictures as dots with their 95 % interval; doubtful and bad values are hollow.
+
+    Days on which the readings behind a value are doubted are hatched.
+    """
     local = ZoneInfo(zone)
     figure = go.Figure()
     if chart.band:
@@ -27,6 +32,7 @@ def series(chart: Chart, zone: str, t: Texts) -> go.Figure:
         figure.add_trace(
             go.Scatter(x=days, y=middle, line={"width": 1, "dash": "dot", "color": SOFT_INK, "shape": "hvh"}, **quiet)
         )
+    _hatch(figure, chart.doubted)
     if chart.reference is not None:
         figure.add_hline(y=chart.reference, line={"width": 1, "dash": "dot", "color": SOFT_INK}, layer="below")
     above = chart.source is Source.IMAGERY
@@ -48,9 +54,28 @@ def series(chart: Chart, zone: str, t: Texts) -> go.Figure:
         )
     )
     dated(styled(figure, 170))
-    figure.update_yaxes(rangemode="tozero", nticks=4)
+    figure.update_layout(yaxis={"rangemode": "tozero", "nticks": 4})
     figure.update_xaxes(nticks=4, tickangle=0)
     return figure
+
+
+def _hatch(figure: go.Figure, runs: Sequence[tuple[date, date]]) -> None:
+    """Days on which readings are doubted, from edge to edge of the figure."""
+    if not runs:
+        return
+    x: list[datetime | None] = []
+    y: list[float | None] = []
+    for first, last in runs:
+        begin, end = datetime.combine(first, time()), datetime.combine(last + timedelta(days=1), time())
+        x += [begin, begin, end, end, None]
+        y += [0.0, 1.0, 1.0, 0.0, None]
+    figure.add_trace(
+        go.Scatter(
+            x=x, y=y, yaxis="y2", mode="lines", line={"width": 0}, hoverinfo="skip", fill="toself",
+            fillpattern={"shape": "/", "fgcolor": DOUBT, "bgcolor": "rgba(0,0,0,0)", "size": 6, "solidity": 0.35},
+        )
+    )
+    figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
 
 
 def _interval(chart: Chart) -> dict[str, object]:

@@ -17,6 +17,7 @@ LINE = "#d9dfe6"
 ABOVE = "#8a4fa3"
 INSIDE = "#0f766e"
 BAND = "rgba(91, 103, 116, 0.16)"
+DOUBT = "rgba(180, 83, 9, 0.55)"
 FONT = (
     'system-ui, -apple-system, "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "WenQuanYi Micro Hei",'
     " sans-serif"

@@ -415,6 +415,7 @@ TEXTS: Mapping[str, str] = {
     "doubt_reason.rollover": "counter passed its last digit",
     "doubt_reason.out_of_order": "arrived after a later one",
     "doubt_reason.at_rest": "zero where it hardly ever is",
+    "doubt_reason.uncalibrated": "calibration has expired",
     "doubt_reason.unknown": "reason not known here",
     "problem.missing": "There is nothing here",
     "problem.missing_remedy": "The address is wrong, or the site belongs to another branch.",

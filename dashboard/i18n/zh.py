@@ -408,6 +408,7 @@ TEXTS: Mapping[str, str] = {
     "doubt_reason.rollover": "计数器翻转",
     "doubt_reason.out_of_order": "晚于后续读数到达",
     "doubt_reason.at_rest": "通常不为零处出现零值",
+    "doubt_reason.uncalibrated": "校准已过期",
     "doubt_reason.unknown": "原因未知",
     "problem.missing": "这里没有内容",
     "problem.missing_remedy": "地址有误，或该场地属于其他分行。",

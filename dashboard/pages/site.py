@@ -11,8 +11,11 @@ from dash.development.base_component import Component
 from collateral.domain import Source
 from collateral.errors import InvalidInputError
 from dashboard.auth import viewer as current_viewer
+from dashboard.changes import comparisons
 from dashboard.components.alerts import alerts_card
 from dashboard.components.breakdown import breakdown_card, score_card
+from dashboard.components.changes import changes_card, changes_table
+from dashboard.components.doubts import doubts_card
 from dashboard.components.evidence import charts_card, witnesses_card
 from dashboard.components.imagery import imagery_card, picture
 from dashboard.components.loans import facts_card
@@ -76,7 +79,9 @@ def layout(viewer: Viewer, view: SiteView, policy: Policy, now: datetime) -> Com
                 className="columns",
             ),
             imagery_card(viewer, view, now),
+            changes_card(viewer, view),
             charts_card(viewer, view, found, Source.TELEMETRY),
+            doubts_card(viewer, view),
             unusual_card(viewer, view),
             charts_card(viewer, view, found, Source.IMAGERY),
         ],
@@ -112,6 +117,13 @@ def register(app: Dash, queries: Queries, policy: Policy) -> None:
             return _picture(queries, site_id, path)
 
     @app.callback(
+        Output(Site.CHANGE_LIST, "children"), Input(Site.CHANGE_KINDS, "value"), State(Site.SITE_ID, "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def choose(kinds: list[str] | None, site_id: str) -> object:
+        return _changes(queries, site_id, kinds or [])
+
+    @app.callback(
         Output(Alerts.LIST, "children"), Output(Alerts.RESULT, "children"),
         Input({"type": Alerts.ACT, "alert": ALL, "verb": ALL}, "n_clicks"),
         State({"type": Alerts.REASON, "alert": ALL, "verb": ALL}, "value"),
@@ -136,6 +148,14 @@ def _picture(queries: Queries, site_id: str, path: str | None) -> object:
         return no_update
     shown = next((one for one in pictures(view.scenes, view.site.kind) if one.path == path), None)
     return picture(viewer, viewer.f.name(view.site.name, view.site.name_en), view.site.time_zone, shown)
+
+
+def _changes(queries: Queries, site_id: str, kinds: list[str]) -> object:
+    viewer = current_viewer()
+    view = queries.site(viewer, site_id)
+    if view is None:
+        return no_update
+    return changes_table(viewer, view, comparisons(view.observations, view.scenes), kinds)
 
 
 def _act(queries: Queries, policy: Policy, alert_id: int, verb: str, reason: str, hours: float) -> tuple[object, object]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from dash.development.base_component import Component
 from flask.testing import FlaskClient
 
 from collateral.db import reference
@@ -32,7 +31,7 @@ from dashboard.queries import Queries
 from scoring.baseline import window
 from scoring.calendar import DayClass, SiteCalendar
 from scoring.policy import load_policy
-from tests.dashboard_support import NOW, PASSWORD, PICTURE, fill, import_portfolio
+from tests.dashboard_support import NOW, PASSWORD, PICTURE, fill, import_portfolio, words
 
 
 @pytest.fixture
@@ -61,15 +60,6 @@ def viewer(queries: Queries, username: str) -> Viewer:
     account = queries.account(username)
     assert account is not None
     return Viewer(account.user, account.user.locale)
-
-
-def words(component: object) -> str:
-    """Everything a page says, as one text."""
-    if isinstance(component, (list, tuple)):
-        return " ".join(words(one) for one in component)
-    if isinstance(component, Component):
-        return words(getattr(component, "children", None))
-    return "" if component is None else str(component)
 
 
 def points(client: FlaskClient, query: str = "") -> set[str]:

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from dash.development.base_component import Component
 
 from collateral.db.anomalies import AnomalyEpisode, write_episodes
 from collateral.db.pool import Role, connect
@@ -19,7 +18,7 @@ from dashboard.model import SiteView, Viewer
 from dashboard.queries import MOST_UNUSUAL, Queries
 from iot.anomaly import SeriesDetector
 from iot.anomaly_watch import WATCHED
-from tests.dashboard_support import NOW, fill
+from tests.dashboard_support import NOW, fill, words
 
 
 def episode(hours_ago: float, wait_days: float = 120.0, reason: str = "rise", site_id: str = "S1") -> AnomalyEpisode:
@@ -49,14 +48,6 @@ def seen(queries: Queries, username: str, site_id: str = "S1", locale: str = "en
     view = queries.site(viewer, site_id)
     assert view is not None
     return viewer, view
-
-
-def words(component: object) -> str:
-    if isinstance(component, (list, tuple)):
-        return " ".join(words(one) for one in component)
-    if isinstance(component, Component):
-        return words(getattr(component, "children", None))
-    return "" if component is None else str(component)
 
 
 def test_the_newest_revision_is_shown_and_the_same_again_adds_none(queries: Queries, database: str) -> None:
