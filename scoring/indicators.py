@@ -18,7 +18,7 @@ from statistics import fmean
 from collateral.domain import Quality, SiteKind
 from scoring.calendar import DayClass
 from scoring.context import Ratio, SiteContext, against
-from scoring.evidence import Datum
+from scoring.evidence import Change, Datum
 from scoring.policy import Curve, IndicatorPolicy
 
 
@@ -156,6 +156,8 @@ BOTH_REST = 0.4
 """Below this share of a working day on both sides a site rests."""
 LEAST_PLEDGED = 0.8
 """A detector may see this much less than what is pledged before the pledge itself becomes the normal."""
+ALTERED_IS_REAL, SEEN_IS_REAL = 0.65, 0.9
+"""Precision measured (docs/decisions/0140) of what looks different, and of what appeared or vanished."""
 _Z16 = (
     -1.862731867421651, -1.3180108973035367, -1.009990169249582, -0.7764217611479276, -0.579132162255556,
     -0.40225006532172525, -0.2372021093287877, -0.0784124127331122, 0.0784124127331122, 0.2372021093287877,
@@ -302,13 +304,18 @@ def _scene(row: Indicator, policy: IndicatorPolicy, context: SiteContext) -> dic
     return groups
 
 
+def likelihood(change: Change) -> float:
+    """How likely a change is real: the detector's confidence, at most what it was right in when measured."""
+    return min(change.confidence, ALTERED_IS_REAL if change.direction == "altered" else SEEN_IS_REAL)
+
+
 def figure_of(row: Indicator, held: Datum) -> Ratio:
     """The figure itself where normal is none of it: a share, or the square metres of the changes that count."""
     if not row.changed:
         return Ratio(held, held.value, held.lower, held.upper, 0.0, None)
-    counted = [one for one in held.changes if one.kind in row.changed]
-    value = math.fsum(one.area_m2 * one.confidence for one in counted)
-    reach = _Z95 * math.sqrt(math.fsum(one.area_m2**2 * one.confidence * (1 - one.confidence) for one in counted))
+    counted = [(one.area_m2, likelihood(one)) for one in held.changes if one.kind in row.changed]
+    value = math.fsum(area * real for area, real in counted)
+    reach = _Z95 * math.sqrt(math.fsum(area**2 * real * (1 - real) for area, real in counted))
     return Ratio(held, value, max(0.0, value - reach), value + reach, 0.0, None)
 
 

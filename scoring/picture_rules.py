@@ -14,7 +14,7 @@ from collateral.domain import AssetKind, Slot, SubjectKind
 from scoring.context import Ratio, SiteContext
 from scoring.evidence import Datum
 from scoring.findings import Finding, Sample, ids
-from scoring.indicators import INDICATORS, YARD, figure_of
+from scoring.indicators import INDICATORS, YARD, figure_of, likelihood
 from scoring.policy import RulePolicy
 
 _ONE_IN_TEN = 1.28
@@ -84,9 +84,9 @@ def _vanished_m2(context: SiteContext, held: Datum) -> float | None:
 
 
 def _area(held: Datum, kinds: frozenset[str], direction: str = "") -> float:
-    """Square metres of changes of these kinds, each by its confidence."""
+    """Square metres of changes of these kinds, each by its likelihood."""
     listed = (one for one in held.changes if one.kind in kinds and direction in ("", one.direction))
-    return round(math.fsum(one.area_m2 * one.confidence for one in listed), 1)
+    return round(math.fsum(one.area_m2 * likelihood(one) for one in listed), 1)
 
 
 def panels_missing(context: SiteContext, policy: RulePolicy, open_since: Mapping[str, datetime]) -> list[Finding]:
