@@ -22,7 +22,7 @@ from dashboard.components.parts import page_header
 from dashboard.i18n import DEFAULT_LOCALE, texts
 from dashboard.ids import Shell
 from dashboard.model import Viewer
-from dashboard.pages import alerts, home, problem, site
+from dashboard.pages import alerts, home, problem, site, tracks
 from dashboard.queries import Queries
 from scoring.policy import Policy, load_policy
 
@@ -82,6 +82,7 @@ def create_app(settings: Settings, queries: Queries, policy: Policy | None = Non
     _route(app, queries, thresholds)
     home.register(app, queries)
     site.register(app, queries, thresholds)
+    tracks.register(app, queries)
     alerts.register(app, queries)
     _install_headers(server, app)
     return app

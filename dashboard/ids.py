@@ -53,6 +53,22 @@ class Site:
     CHANGE_LIST = "change-list"
 
 
+class Tracks:
+    """Trips and stops, a part of the page of one site."""
+
+    CARD = "site-tracks"
+    ASSET = "tracks-asset"
+    PERIOD = "tracks-period"
+    EARLIER = "tracks-earlier"
+    LATER = "tracks-later"
+    SHOWN = "tracks-shown"
+    LAST_DAY = "tracks-last-day"
+    BODY = "tracks-body"
+    MAP = "tracks-map"
+    SUM = "tracks-sum"
+    TABLE = "tracks-table"
+
+
 class Alerts:
     """List of alerts, and the forms by which people act on one (pattern-matching ids)."""
 

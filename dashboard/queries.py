@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -24,6 +24,8 @@ from collateral.db import coverage as coverage_rows
 from collateral.db import credentials, reference
 from collateral.db.alerts import Alert
 from collateral.db.anomalies import AnomalyEpisode
+from collateral.db.geofences import in_force, officer_geofences
+from collateral.db.journeys import officer_journeys, officer_span
 from collateral.db.pool import Pool, Role, fetch_dicts
 from collateral.db.scenes import scenes_of_site
 from collateral.db.scores import score_from_row
@@ -44,6 +46,7 @@ from collateral.errors import CollateralError, InvalidInputError
 from dashboard.doubts import Doubt
 from dashboard.model import Account, AlertView, HistoryPoint, LoanView, SiteRow, SiteView, Snapshot, Viewer
 from dashboard.portfolio import ranked
+from dashboard.tracks import MOST_JOURNEYS, TracksView, last_day_of, merged, span_of
 
 log = logging.getLogger(__name__)
 Row = TypeVar("Row")
@@ -240,6 +243,33 @@ class Queries:
             events={one.alert_id: [step for step in steps if step.alert_id == one.alert_id] for one in alerts},
             holidays=holidays, unusual=unusual, doubts=doubts[:MOST_DOUBTS], doubts_cut=len(doubts) > MOST_DOUBTS,
         )
+
+    def tracks(
+        self, viewer: Viewer, site_id: str, asset_id: str, days: int, last_day: date | None = None
+    ) -> TracksView | None:
+        """Trips and stops of a site's movables; None when there is no such site, or it is another branch's.
+
+        Args:
+            viewer: the person.
+            site_id: the site.
+            asset_id: one movable; empty for all.
+            days: local days that are shown.
+            last_day: the last of them; None for the newest with a trip or stop.
+        """
+        with self._as_officer(viewer.branch) as connection:
+            site = _site(connection, site_id)
+            if site is None:
+                return None
+            oldest, newest = officer_span(connection, site_id)
+            last = last_day or last_day_of(newest or datetime.now(UTC), site.time_zone)
+            begin, end = span_of(site.time_zone, last, days)
+            rows = officer_journeys(connection, site_id, begin, end, asset_id, MOST_JOURNEYS + 1)
+            fences = in_force(officer_geofences(connection, site_id), last)
+            assets = _of_site(connection, reference.ASSET, site_id)
+        return TracksView(
+            site, [one for one in assets if asset_id in ("", one.asset_id)], merged(rows[:MOST_JOURNEYS]), fences,
+            begin.date(), last, oldest, newest, len(rows) > MOST_JOURNEYS,
+        )  # fmt: skip
 
     def alerts(
         self, viewer: Viewer, states: Sequence[str] | None = None, priorities: Sequence[str] | None = None

@@ -102,10 +102,12 @@ def officer_journeys(
     return [_journey(row) for row in fetch_dicts(connection, _FOR_OFFICERS, asked)]
 
 
-def newest_journey(connection: Connection, site_id: str) -> datetime | None:
-    """Through the officers' view: when the newest one of a site ended."""
-    rows = fetch_dicts(connection, "SELECT max(ends) AS newest FROM officer_journey WHERE site_id = %s", (site_id,))
-    return rows[0]["newest"]  # type: ignore[no-any-return]
+def officer_span(connection: Connection, site_id: str) -> tuple[datetime | None, datetime | None]:
+    """Through the officers' view: begin of the oldest and end of the newest one of a site; None twice without any."""
+    rows = fetch_dicts(
+        connection, "SELECT min(begins) AS oldest, max(ends) AS newest FROM officer_journey WHERE site_id = %s", (site_id,)
+    )
+    return rows[0]["oldest"], rows[0]["newest"]
 
 
 def _journey(row: dict[str, Any]) -> Journey:

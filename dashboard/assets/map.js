@@ -133,7 +133,7 @@ window.collateral = Object.assign({}, window.collateral, (function () {
     name();
   }
 
-  return {siteMarker: siteMarker, clusterMarker: clusterMarker};
+  return {siteMarker: siteMarker, clusterMarker: clusterMarker, graticule: graticule};
 })());
 
 window.dash_clientside = Object.assign({}, window.dash_clientside, {

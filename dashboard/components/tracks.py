@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dash_leaflet as dl
 from dash import dcc, html
@@ -23,6 +24,7 @@ from dashboard.tracks import (
     bounds_of,
     flag_features,
     hours_of,
+    last_day_of,
     line_features,
     stop_features,
     thinned,
@@ -90,7 +92,7 @@ def _map(viewer: Viewer, view: TracksView) -> Component:
     layers = (
         area_features(view, said, names), line_features(drawn, tips), stop_features(drawn, tips), marks,
     )
-    counts = {"trips": _count(view, TRIP), "stops": _count(view, STOP), "flags": len(marks)}
+    counts = {"trips": _count(view, TRIP), "stops": _count(view, STOP), "flags": sum(len(one.flags) for one in drawn)}
     shown: Component = dl.MapContainer(
         [
             dl.ScaleControl(imperial=False, position="bottomleft"),
@@ -159,7 +161,7 @@ def _row(viewer: Viewer, view: TracksView, one: Journey, several: bool) -> Compo
     trip = one.kind != STOP
     who = [html.Td(_who(view, one))] if several else []
     marks = [html.Span(mark(viewer, flag), className="tag") for flag in one.flags]
-    where = [_place(viewer, view, one.place, one.lon, one.lat)]
+    where: list[str | Component] = [_place(viewer, view, one.place, one.lon, one.lat)]
     where += [html.Span(" → "), _place(viewer, view, one.place_to, one.lon_to, one.lat_to)] if trip else []
     speed = NOTHING if one.top_km_h is None else t("tracks.km_h", n=f.number(one.top_km_h))
     return html.Tr(
@@ -198,6 +200,8 @@ def mark(viewer: Viewer, flag: Mapping[str, Any]) -> str:
     t, f = viewer.t, viewer.f
     what, most = t.named("track_flag", str(flag["kind"])), float(flag["most"])
     unit = _UNITS.get(str(flag["kind"]), "")
+    if most == 0:
+        return what
     if unit == "m":
         size = t("tracks.km", n=f.number(most / 1000, 1)) if most >= 1000 else t("tracks.m", n=f.number(most))
     elif unit == "hours":
@@ -228,5 +232,5 @@ def frame_of(view: TracksView) -> Sequence[bool]:
     zone = view.site.time_zone
     if view.oldest is None or view.newest is None:
         return True, True
-    local = [moment.astimezone(zone_of(zone)).date() for moment in (view.oldest, view.newest)]
-    return local[0] >= view.first_day, local[1] <= view.last_day
+    first = view.oldest.astimezone(ZoneInfo(zone)).date()
+    return first >= view.first_day, last_day_of(view.newest, zone) <= view.last_day

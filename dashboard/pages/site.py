@@ -20,6 +20,7 @@ from dashboard.components.evidence import charts_card, witnesses_card
 from dashboard.components.imagery import imagery_card, picture
 from dashboard.components.loans import facts_card
 from dashboard.components.parts import aria, card, empty, grade_badge, graph, notice
+from dashboard.components.tracks import tracks_card
 from dashboard.components.unusual import unusual_card
 from dashboard.figures.score import score_history
 from dashboard.ids import Alerts, Site
@@ -80,6 +81,7 @@ def layout(viewer: Viewer, view: SiteView, policy: Policy, now: datetime) -> Com
             ),
             imagery_card(viewer, view, now),
             changes_card(viewer, view),
+            tracks_card(viewer, view),
             charts_card(viewer, view, found, Source.TELEMETRY),
             doubts_card(viewer, view),
             unusual_card(viewer, view),
