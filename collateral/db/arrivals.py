@@ -84,10 +84,20 @@ def update_devices(connection: Connection, update: DeviceUpdate) -> None:
         cursor.execute(
             _UPDATE,
             (
-                list(update.device_id), list(update.last_us), list(update.received_us), list(update.sequence),
-                list(update.sequence_us), list(update.online), list(update.online_us), list(update.messages),
+                _texts(update.device_id), _numbers(update.last_us), _numbers(update.received_us), _numbers(update.sequence),
+                _numbers(update.sequence_us), _numbers(update.online), _numbers(update.online_us), _numbers(update.messages),
             ),
         )  # fmt: skip
+
+
+def _numbers(values: Sequence[int | None]) -> str:
+    """An array as PostgreSQL reads it from a text; as a list, each value would be an expression of the statement."""
+    return f"{{{','.join('NULL' if value is None else str(value) for value in values)}}}"
+
+
+def _texts(values: Sequence[str]) -> str:
+    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 def newest_times(connection: Connection, device_ids: Sequence[str]) -> dict[str, int]:
@@ -106,7 +116,7 @@ def keep_heard(
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO sequence_heard (devices, messages, received_at) VALUES (%s, %s, %s)",
-            (list(devices), psycopg2.Binary(messages.tobytes()), from_us(received_us)),
+            (_texts(devices), psycopg2.Binary(messages.tobytes()), from_us(received_us)),
         )
 
 

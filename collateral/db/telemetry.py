@@ -291,8 +291,8 @@ def quarantine_reasons(connection: Connection) -> dict[str, int]:
 def hold_dirty_epoch(connection: Connection) -> int:
     """Before readings are written: keeps the marks from being taken until the commit; returns the present epoch."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", (DIRTY_LOCK,))
-        cursor.execute("SELECT epoch FROM dirty_epoch")
+        # Two statements: the second must see what was committed before the lock was had.
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s); SELECT epoch FROM dirty_epoch", (DIRTY_LOCK,))
         row = cursor.fetchone()
     assert row is not None
     return int(row[0])

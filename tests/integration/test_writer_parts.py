@@ -7,8 +7,11 @@ from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import Pipe
 
+import numpy as np
 import psycopg2
 
+from collateral.db import arrivals
+from collateral.db.arrivals import DeviceUpdate
 from collateral.db.pool import Pool, Role
 from collateral.db.telemetry import Counts
 from iot.intake import RawMessage, block_of
@@ -47,3 +50,16 @@ def test_parts_stored_before_the_connection_broke_are_counted_once(database: str
     kept = "SELECT messages, points, stored, duplicates, quarantined FROM ingest_tally"
     assert rows(database, kept) == [(8, 8, 7, 0, 1)]
     assert rows(database, "SELECT nextval('damage')") == [(3,)], "the connection broke once, and the part came again"
+
+
+def test_devices_of_odd_names_keep_their_state_and_numbers(database: str) -> None:
+    names = ['"', "\\", "a,b", "{}", "NULL", "", " ", "é'%s"]
+    n = len(names)
+    update = DeviceUpdate(names, [T0 * 1000] * n, [T0 * 1000] * n, [None] * n, [None] * n, [True] * n, [None] * n, [1] * n)
+    heard = np.array([(k, k, 0) for k in range(n)], arrivals.HEARD)
+    with Pool(database, Role.INGEST, size=1) as pool, pool.connection() as connection:
+        arrivals.update_devices(connection, update)
+        arrivals.keep_heard(connection, names, heard, T0 * 1000)
+    kept = rows(database, "SELECT device_id FROM device_state WHERE online AND last_sequence IS NULL AND messages = 1")
+    assert sorted(name for (name,) in kept) == sorted(names)
+    assert rows(database, "SELECT devices FROM sequence_heard") == [(names,)]
