@@ -59,6 +59,8 @@ TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     ("devices", "commission"): ("iot.devices_commands", "give a device its password and passport"),
     ("devices", "rotate"): ("iot.devices_commands", "renew a device's password"),
     ("devices", "revoke"): ("iot.devices_commands", "take a device's password away"),
+    ("devices", "passport"): ("iot.devices_commands", "note a calibration, another transformer or a move"),
+    ("devices", "tell"): ("iot.devices_commands", "write all credentials to the private broker again"),
     ("devices", "list"): ("iot.devices_commands", "devices, passports, credentials"),
     ("devices", "export"): ("iot.devices_commands", "password file for a broker of your own"),
     ("devices", "check"): ("iot.devices_commands", "does a device speak as it should, for its maker"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from collateral.db import audit, devices
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from collateral.db import audit, devices, passports
+from collateral.db.passports import Passport
 from collateral.db.pool import Pool
 from collateral.db.reference import hold_portfolio, portfolio, write_portfolio
 from collateral.domain import Device
@@ -19,7 +22,7 @@ from iot.topics import Channel, build_topic
 
 
 class BrokerAccounts:
-    """Tells the private broker of a runtime folder which devices may sign in."""
+    """Tells the private broker of a runtime folder which devices may sign in, and keeps its log short."""
 
     def __init__(self, runtime: Path) -> None:
         self._runtime = runtime.resolve()
@@ -31,6 +34,25 @@ class BrokerAccounts:
             ServiceError: no private broker was ever set up here (an external one takes its accounts from
                 `collateral devices export`).
         """
+        broker, pid = self._broker()
+        with pool.connection() as connection:
+            devices.hold_accounts(connection)  # or an older list could be written over a newer one: a revoked device is back
+            hashes = devices.valid_hashes(connection)
+            broker.set_devices(hashes, pid)
+        return len(hashes)
+
+    def turn_log(self) -> bool:
+        """Starts a new log where the present one is long; returns whether it did. See `sync`."""
+        broker, pid = self._broker()
+        return pid is not None and broker.turn_log(pid)
+
+    def audit(self, on: bool) -> bool:
+        """Turns on or off what tells of topics of other devices where the broker has no plugin for it. See `sync`."""
+        broker, pid = self._broker()
+        return pid is not None and broker.audit(on, pid)
+
+    def _broker(self) -> tuple[Mosquitto, int | None]:
+        """The broker, and its process where it runs."""
         state = local.read_state(self._runtime)
         server = state.servers.get("broker")
         if server is None:
@@ -41,11 +63,7 @@ class BrokerAccounts:
         home = Path(state.home or self._runtime)
         broker = Mosquitto(home, local.broker_binaries(self._runtime), server_account(home / "postgres"))
         runs = server.birth is not None and process_birth(server.pid) == server.birth
-        with pool.connection() as connection:
-            devices.hold_accounts(connection)  # or an older list could be written over a newer one: a revoked device is back
-            hashes = devices.valid_hashes(connection)
-            broker.set_devices(hashes, server.pid if runs else None)
-        return len(hashes)
+        return broker, server.pid if runs else None
 
 
 def register(pool: Pool, device: Device, by: str) -> None:
@@ -69,12 +87,14 @@ def register(pool: Pool, device: Device, by: str) -> None:
         audit.record(connection, by, "device.add", device.device_id, {"site": device.site_id, "owner": device.owner})
 
 
-def issue(pool: Pool, device_id: str, by: str, passport: devices.Passport | None = None, again: bool = False) -> str:
+def issue(pool: Pool, device_id: str, by: str, passport: Passport | None = None, again: bool = False) -> str:
     """Gives a device a password, which is returned and kept nowhere. `again` replaces one that is there.
 
+    `passport`: what is not known in it stays as the newest one says.
+
     Raises:
-        InvalidInputError: the device is not registered; its id cannot be an account; or it has a credential (it has none,
-            with `again`).
+        InvalidInputError: the device is not registered; its id cannot be an account; it has a credential (it has none,
+            with `again`); or the passport cannot hold from when it should.
     """
     if ":" in device_id or device_id in (INGEST, FLEET):
         raise InvalidInputError(
@@ -92,10 +112,34 @@ def issue(pool: Pool, device_id: str, by: str, passport: devices.Passport | None
                 f"Device {device_id!r} has no valid credential; `collateral devices commission` gives one."
             )
         devices.set_credential(connection, device_id, hash_password(password), by)
-        if passport is not None:
-            devices.add_passport(connection, device_id, passport, by)
+        if passport is not None and passport != Passport():
+            _note(connection, device_id, passport, by)
         audit.record(connection, by, "device.rotate" if again else "device.commission", device_id, {})
     return password
+
+
+def note_passport(pool: Pool, device_id: str, passport: Passport, by: str) -> Passport:
+    """Records what changed of a device (a calibration, another transformer, a move); returns the passport as it is now.
+
+    Raises:
+        InvalidInputError: the device is not registered; nothing is said; or another factor should hold from a time of
+            which there are readings.
+    """
+    if replace(passport, valid_from=None) == Passport():
+        raise InvalidInputError("Say what changed: calibration, ratio, scale, firmware or place.")
+    with pool.connection() as connection:
+        devices.require_device(connection, device_id)
+        return _note(connection, device_id, passport, by)
+
+
+def _note(connection: Connection, device_id: str, given: Passport, by: str) -> Passport:
+    known = passports.newest_passport(connection, device_id) or Passport()
+    said = {name: value for name, value in asdict(given).items() if value not in (None, "")}
+    merged = replace(known, **{"valid_from": None, **said})
+    held = passports.add_passport(connection, device_id, merged, by, datetime.now(UTC))
+    detail = {name: value if isinstance(value, float) else str(value) for name, value in said.items()}
+    audit.record(connection, by, "device.passport", device_id, detail)
+    return replace(merged, valid_from=held)
 
 
 def revoke(pool: Pool, device_id: str, by: str) -> None:

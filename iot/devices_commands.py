@@ -1,9 +1,11 @@
-"""Commands of devices and of the door: `devices add|commission|rotate|revoke|list|export`, `security watch|list`."""
+"""Commands of devices and of the door: `devices ...`, `security watch|list`."""
 
 from __future__ import annotations
 
 import argparse
-import time
+import math
+import signal
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
@@ -11,15 +13,17 @@ from pathlib import Path
 
 from collateral.command import Command, Outcome, acting
 from collateral.db import devices
-from collateral.db.devices import Passport
+from collateral.db.passports import Passport
 from collateral.db.pool import Pool, Role
 from collateral.domain import Device
-from collateral.errors import UsageError
+from collateral.errors import CollateralError, ServiceError, UsageError
 from collateral.quantities import READING_QUANTITIES
 from collateral.services import local
+from collateral.services.system import write_private
 from collateral.settings import Settings
 from iot.conformance import Listener, check
-from iot.devices import BrokerAccounts, export_accounts, issue, register, revoke
+from iot.devices import BrokerAccounts, export_accounts, issue, note_passport, register, revoke
+from iot.mqtt import with_password
 from iot.security import Watch
 
 OWNERS = ("borrower", "bank", "third_party")
@@ -35,8 +39,32 @@ def _passport(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration-expires", type=date.fromisoformat, metavar="DATE", help="until when it holds")
     parser.add_argument("--ct-ratio", type=float, metavar="R", help="current-transformer ratio, primary over secondary")
     parser.add_argument("--scale", type=float, metavar="F", help="factor from the device's numbers to the unit")
+    parser.add_argument(
+        "--valid-from", type=_moment, metavar="ISO", help="since when ratio and scale hold (default: from now on)"
+    )
     parser.add_argument("--firmware", default="", help="version")
     parser.add_argument("--place", default="", help="where it is mounted")
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no offset; write for instance 2026-05-01T08:00:00+08:00")
+    return moment
+
+
+def _secret(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the password to FILE (mode 0600), do not print it")
+
+
+def _configure_rotate(parser: argparse.ArgumentParser) -> None:
+    _device(parser)
+    _secret(parser)
+
+
+def _configure_passport(parser: argparse.ArgumentParser) -> None:
+    _device(parser)
+    _passport(parser)
 
 
 def _configure_add(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +81,7 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
 def _configure_commission(parser: argparse.ArgumentParser) -> None:
     _device(parser)
     _passport(parser)
+    _secret(parser)
 
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +102,7 @@ def _configure_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--broker", required=True, metavar="URL", help="test broker, with an account that may read the device"
     )
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="password of that account")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to listen")
     parser.add_argument("--interval", type=float, metavar="S", help="seconds between messages that the maker promises")
 
@@ -97,12 +127,18 @@ def _add(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 
 def _commission(args: argparse.Namespace, settings: Settings) -> Outcome:
+    return _issue(args, settings, _given_passport(args), again=False)
+
+
+def _given_passport(args: argparse.Namespace) -> Passport:
     for name in ("ct_ratio", "scale"):
         value = getattr(args, name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise UsageError(f"--{name.replace('_', '-')} {value} is not a number above 0.")
-    passport = Passport(args.calibrated, args.calibration_expires, args.ct_ratio, args.scale, args.firmware, args.place)
-    return _issue(args, settings, passport, again=False)
+    begin, end = args.calibrated, args.calibration_expires
+    if begin is not None and end is not None and end < begin:
+        raise UsageError(f"--calibration-expires {end} lies before --calibrated {begin}.")
+    return Passport(begin, end, args.ct_ratio, args.scale, args.firmware, args.place, args.valid_from)
 
 
 def _rotate(args: argparse.Namespace, settings: Settings) -> Outcome:
@@ -110,26 +146,51 @@ def _rotate(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 
 def _issue(args: argparse.Namespace, settings: Settings, passport: Passport | None, again: bool) -> Outcome:
+    """The password is in nobody's hands but ours once it is committed: whatever fails then, it is handed over."""
     with Pool(settings.require_database(), Role.APP, size=1) as pool:
+        if args.out is not None:
+            write_private(args.out, "")  # what cannot be written is known before the password is
         password = issue(pool, args.device, acting(args.by), passport, again)
-        told = _tell(pool, settings)
-    note = "shown once and kept nowhere"
-    return Outcome({"device": args.device, "username": args.device, "password": password, "note": note, "broker_told": told})
+        told, problem = _tell(pool, settings)
+    payload: dict[str, object] = {"device": args.device, "username": args.device}
+    if args.out is None:
+        payload |= {"password": password, "note": "shown once and kept nowhere"}
+    else:
+        try:
+            write_private(args.out, f"{password}\n")
+            payload["password_file"] = str(args.out)
+        except ServiceError as error:
+            payload |= {"password": password, "note": f"shown once and kept nowhere; {error}"}
+    return Outcome({**payload, "broker_told": told, **problem}, ok=not problem)
 
 
 def _revoke(args: argparse.Namespace, settings: Settings) -> Outcome:
     with Pool(settings.require_database(), Role.APP, size=1) as pool:
         revoke(pool, args.device, acting(args.by))
-        told = _tell(pool, settings)
-    return Outcome({"device": args.device, "revoked": True, "broker_told": told})
+        told, problem = _tell(pool, settings)
+    return Outcome({"device": args.device, "revoked": True, "broker_told": told, **problem}, ok=not problem)
 
 
-def _tell(pool: Pool, settings: Settings) -> bool:
-    """Tells the private broker where there is one; a broker of the bank's own takes the exported file."""
-    if local.read_state(settings.runtime.resolve()).servers.get("broker") is None:
-        return False
-    BrokerAccounts(settings.runtime).sync(pool)
-    return True
+def _tell(pool: Pool, settings: Settings) -> tuple[bool, dict[str, object]]:
+    """Tells the private broker where there is one (a broker of the bank's own takes the exported file); and what failed."""
+    try:
+        if local.read_state(settings.runtime.resolve()).servers.get("broker") is None:
+            return False, {}
+        BrokerAccounts(settings.runtime).sync(pool)
+    except (CollateralError, OSError) as error:
+        return False, {"problem": f"The broker does not know of it yet ({error}). `collateral devices tell` tries again."}
+    return True, {}
+
+
+def _tell_again(args: argparse.Namespace, settings: Settings) -> Outcome:
+    with Pool(settings.require_database(), Role.APP, size=1) as pool:
+        return Outcome({"devices": BrokerAccounts(settings.runtime).sync(pool)})
+
+
+def _note(args: argparse.Namespace, settings: Settings) -> Outcome:
+    with Pool(settings.require_database(), Role.APP, size=1) as pool:
+        held = note_passport(pool, args.device, _given_passport(args), acting(args.by))
+    return Outcome({"device": args.device, "passport": asdict(held)})
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
@@ -151,17 +212,27 @@ def _watch(args: argparse.Namespace, settings: Settings) -> Outcome:
     if state.servers.get("broker") is None:
         raise UsageError(f"No private broker is known under {runtime}; this command reads its log.")
     log = Path(state.home or runtime) / "mosquitto" / "broker.log"
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     recorded = looks = 0
     with Pool(settings.require_database(), Role.APP, size=1) as pool:
         watch, accounts = Watch(pool, log), BrokerAccounts(runtime)
-        while True:
-            events, changed = watch.look(datetime.now(UTC))
-            recorded, looks = recorded + len(events), looks + 1
-            if changed:
-                accounts.sync(pool)
-            if looks == args.looks:
-                return Outcome({"looks": looks, "events": recorded})
-            time.sleep(args.every)
+        audited = accounts.audit(on=True)
+        try:
+            while not stop.is_set():
+                events, changed = watch.look(datetime.now(UTC))
+                recorded, looks = recorded + len(events), looks + 1
+                accounts.turn_log()
+                if changed:
+                    accounts.sync(pool)
+                if looks == args.looks:
+                    break
+                stop.wait(args.every)
+        finally:
+            if audited:
+                accounts.audit(on=False)
+    return Outcome({"looks": looks, "events": recorded})
 
 
 def _events(args: argparse.Namespace, settings: Settings) -> Outcome:
@@ -172,14 +243,14 @@ def _events(args: argparse.Namespace, settings: Settings) -> Outcome:
         rows = devices.security_events(connection, since)
     counts: dict[str, int] = {}
     for row in rows:
-        counts[str(row["kind"])] = counts.get(str(row["kind"]), 0) + 1
+        counts[str(row["kind"])] = counts.get(str(row["kind"]), 0) + int(row["times"])
     return Outcome({"events": rows, "counts": counts})
 
 
 def _check(args: argparse.Namespace, settings: Settings) -> Outcome:
     if not args.seconds > 0:
         raise UsageError(f"--seconds {args.seconds} is not above 0.")
-    points = check(Listener(args.broker, args.device).listen(args.seconds), args.interval)
+    points = check(Listener(with_password(args.broker, args.password_file), args.device).listen(args.seconds), args.interval)
     failed = [point.name for point in points if point.passed is False]
     return Outcome({"device": args.device, "points": [asdict(point) for point in points], "failed": failed}, ok=not failed)
 
@@ -198,7 +269,19 @@ COMMANDS: Mapping[str, Command] = {
         _configure_commission,
     ),
     "devices rotate": Command(
-        "Renews a device's password; the old one ends at once.", "collateral devices rotate S1-meter-2", _rotate, _device
+        "Renews a device's password; the old one ends at once.",
+        "collateral devices rotate S1-meter-2 --out ./S1-meter-2.password",
+        _rotate,
+        _configure_rotate,
+    ),
+    "devices passport": Command(
+        "Notes a calibration, another transformer or a move; what is not said stays as it was.",
+        "collateral devices passport S1-meter-2 --ct-ratio 60 --place 'hall 2'",
+        _note,
+        _configure_passport,
+    ),
+    "devices tell": Command(
+        "Writes all valid credentials to the private broker again.", "collateral devices tell", _tell_again
     ),
     "devices revoke": Command(
         "Takes a device's password away and disconnects it.", "collateral devices revoke S1-meter-2", _revoke, _device
@@ -217,7 +300,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "devices check": Command(
         "Listens to a device on a test broker and judges every point of docs/mqtt.md: for its maker.",
-        "collateral devices check meter-7 --broker mqtt://tester:word@127.0.0.1:1883 --seconds 120 --interval 60",
+        "collateral devices check meter-7 --broker mqtt://tester@127.0.0.1:1883 --password-file ./tester --seconds 120",
         _check,
         _configure_check,
     ),

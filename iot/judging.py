@@ -1,8 +1,8 @@
 """Keeps the quality of readings beside them: judges the blocks of a series that new readings touch.
 
 A block's quality is a function of the readings in it, in the `BEFORE` blocks before it and the `AFTER` blocks after it, and
-of nothing else: not of when it was judged or in which order readings came. So a site's day costs a few weeks, never years,
-and the table always equals a recomputation from raw readings.
+of what is known of the device's calibration: not of when it was judged or in which order readings came. So a site's day
+costs a few weeks, never years, and the table always equals a recomputation from raw readings.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from collateral.db import qualities, rollups
+from collateral.db import passports, qualities, rollups
+from collateral.db.passports import Calibration
 from collateral.db.qualities import Block, JudgedBlock, QualitySpan
-from collateral.db.rollups import DirtyRange, Series
-from collateral.quantities import READING_QUANTITIES
+from collateral.db.rollups import DirtyRange, Readings, Series
+from collateral.quantities import READING_QUANTITIES, Adds
+from iot.calibration import lapsed
 from iot.days import DAY_US, HOUR_US
 from iot.quality import VERSION, Flag, Limits, clock_offset_us, judge
 from iot.signals import Signal
@@ -91,6 +93,7 @@ def judge_blocks(
 ) -> int:
     """Judges these blocks, ordered by series and time; returns how many changed. See `judge_due`."""
     now, by_id, changed = datetime.now(UTC), {row.series_id: row for row in series}, 0
+    lapses = passports.calibrations(connection, sorted({row.device_id for row in series}))
     for series_id, waiting in groupby(blocks, key=lambda block: block.series_id):
         row = by_id[series_id]
         for near in _together(waiting):
@@ -99,9 +102,10 @@ def judge_blocks(
             readings = rollups.read_readings(connection, [series_id], begin, end)
             whole = Signal(
                 row.device_id, row.quantity, interval_us[row.device_id],
-                readings.time_us, readings.value, readings.received_us,
+                readings.time_us, as_judged(row.quantity, readings), readings.received_us,
             )  # fmt: skip
-            changed += qualities.write_judged(connection, [judged_block(whole, block) for block in near], VERSION, now)
+            judged = [judged_block(whole, block, lapses.get(row.device_id, ())) for block in near]
+            changed += qualities.write_judged(connection, judged, VERSION, now)
     return changed
 
 
@@ -134,8 +138,19 @@ def _together(blocks: Iterable[Block]) -> list[list[Block]]:
     return out
 
 
-def judged_block(whole: Signal, block: Block) -> JudgedBlock:
-    """What is doubted in a block. `whole`: readings from `BEFORE` to `AFTER` it at least."""
+def as_judged(quantity: str, readings: Readings) -> NDArray[np.float64]:
+    """Registers as published (they roll over at their own last digit), all else in the quantity's unit."""
+    return readings.published if READING_QUANTITIES[quantity].adds is Adds.REGISTER else readings.value
+
+
+def judged_block(whole: Signal, block: Block, calibrations: Sequence[Calibration] = ()) -> JudgedBlock:
+    """What is doubted in a block.
+
+    Args:
+        whole: readings from `BEFORE` to `AFTER` it at least.
+        block: which.
+        calibrations: of the device, as known now.
+    """
     length = block.to_us - block.from_us
     begin, end = np.searchsorted(whole.time_us, [block.from_us - BEFORE * length, block.to_us + AFTER * length])
     first, last = np.searchsorted(whole.time_us[begin:end], [block.from_us, block.to_us])
@@ -146,6 +161,7 @@ def judged_block(whole: Signal, block: Block) -> JudgedBlock:
         whole.time_us[begin:end], whole.value[begin:end], whole.received_us[begin:end],
     )  # fmt: skip
     part, flags = slice(first, last), judge(signal, limits_of(whole.quantity))
+    flags[part][lapsed(signal.time_us[part], None, calibrations)] |= int(Flag.UNCALIBRATED)
     off = bool((flags[part] & int(Flag.CLOCK)).any())
     ahead = clock_offset_us(signal)[part] if off else np.full(last - first, np.nan)
     return JudgedBlock(block, _spans(block.series_id, signal.time_us[part], flags[part], ahead), int(last - first))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import paho.mqtt.client as paho
 
@@ -64,6 +65,32 @@ def make_client_of(
         client.max_inflight_messages_set(window)
     client.connect_async(parts.hostname, port or (8883 if secure else 1883), KEEPALIVE_S)
     return client
+
+
+def with_password(url: str, file: Path | None) -> str:
+    """The address with the password of the first line of `file`, which arguments would show to everybody on the machine.
+
+    Raises:
+        InvalidInputError: the address carries a password, or the file cannot be read.
+    """
+    try:
+        parts = urlsplit(url)
+        given = parts.password
+    except ValueError:  # its text would show what may be a password
+        raise InvalidInputError("The broker address is not of the form mqtt://user@host:port.") from None
+    if given is not None:
+        raise InvalidInputError(
+            "Arguments of a command can be read by everybody on the machine: name the broker as mqtt://user@host:port and "
+            "put the password into a file (--password-file)."
+        )
+    if file is None:
+        return url
+    try:
+        word = file.read_text().splitlines()[0].strip()
+    except (OSError, IndexError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{file} holds no password ({error}).") from None
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(word, safe='')}@{host}").geturl()
 
 
 def leave(client: paho.Client) -> None:

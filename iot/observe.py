@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from collateral.db import reference, rollups
+from collateral.db import passports, reference, rollups
 from collateral.db.geofences import Geofence, geofences_of_site
 from collateral.db.observations import write_observations
 from collateral.db.pool import Pool
@@ -30,6 +30,7 @@ from collateral.db.telemetry import to_us
 from collateral.domain import Asset, Device, Site
 from collateral.errors import ServiceError
 from collateral.progress import progress
+from collateral.quantities import READING_QUANTITIES, Adds
 from iot import judging
 from iot.checks import LOOKBACK_DAYS
 from iot.days import DAY_US, HOUR_US, DayGrid, grid_over
@@ -222,7 +223,9 @@ def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: d
     signals = _load(connection, work, series, int(grid.edges_us[0]))
     registered = rollups.registered_times(connection, [device.device_id for device in work.devices])
     awaited = _awaited(work, zone, min(firsts.values()), registered)
-    context = _context(work, series, firsts, awaited, geofences_of_site(connection, work.site.site_id))
+    fences = geofences_of_site(connection, work.site.site_id)
+    calibrations = passports.calibrations(connection, [device.device_id for device in work.devices])
+    context = replace(_context(work, series, firsts, awaited, fences), calibrations=calibrations)
     cutoffs = grid.edges_us[1:] + CUTOFF_US
     early = as_of_cutoff(grid, signals, cutoffs)
     said = list(observations(early, context, statements(early, context), chosen, cutoffs))
@@ -307,11 +310,14 @@ def _load(
     bounds = np.searchsorted(readings.series_id, [row.series_id for row in series], side="left")
     ends = np.searchsorted(readings.series_id, [row.series_id for row in series], side="right")
     signals: dict[tuple[str, str], Signal] = {}
+    value = readings.value
     for row, first, last in zip(series, bounds.tolist(), ends.tolist(), strict=True):
         part = slice(first, last)
         signals[row.device_id, row.quantity] = Signal(
             row.device_id, row.quantity, steps[row.device_id],
-            readings.time_us[part], readings.value[part], readings.received_us[part],
+            readings.time_us[part],
+            readings.register(part) if READING_QUANTITIES[row.quantity].adds is Adds.REGISTER else value[part],
+            readings.received_us[part],
         )  # fmt: skip
     return signals
 

@@ -22,7 +22,7 @@ from iot.checks import LIVE_QUANTITIES, replayed
 from iot.days import DAY_US
 from iot.signals import Signal
 
-VERSION = 2
+VERSION = 3
 """Of the rules below; a quality is kept with the version that judged it."""
 
 Flags = NDArray[np.int64]
@@ -57,6 +57,8 @@ class Flag(IntFlag):
     """Arrived after a later reading."""
     AT_REST = 2048
     """Zero where the series hardly ever is: a stop, snow, or a dead sensor; other sources must tell."""
+    UNCALIBRATED = 4096
+    """Measured after the device's calibration had ended; not by `judge`, by its passport (`iot.calibration`)."""
 
 
 @dataclass(frozen=True)

@@ -118,16 +118,16 @@ def summarise(readings: Readings, amounts: NDArray[np.float64], bucket_us: NDArr
         return RollupRows(count, whole, count, empty, empty, empty, empty, empty, empty, whole)
     changes = np.flatnonzero((np.diff(readings.series_id) != 0) | (np.diff(bucket_us) != 0)) + 1
     starts = np.concatenate([[0], changes])
-    n = np.diff(np.append(starts, len(readings)))
+    n, value = np.diff(np.append(starts, len(readings))), readings.value
     return RollupRows(
         readings.series_id[starts],
         bucket_us[starts],
         n.astype(np.int32),
-        np.add.reduceat(readings.value, starts) / n,
-        np.minimum.reduceat(readings.value, starts),
-        np.maximum.reduceat(readings.value, starts),
-        readings.value[starts],
-        readings.value[starts + n - 1],
+        np.add.reduceat(value, starts) / n,
+        np.minimum.reduceat(value, starts),
+        np.maximum.reduceat(value, starts),
+        value[starts],
+        value[starts + n - 1],
         np.add.reduceat(amounts, starts),
         np.maximum.reduceat(readings.received_us, starts),
     )
@@ -145,15 +145,16 @@ def _amounts(
     amounts = np.full(len(readings), np.nan)
     if len(readings) == 0:
         return amounts
-    rises = np.diff(readings.value, prepend=np.nan)
+    rises, value, factor = readings.rises, readings.value, readings.factor
     starts = np.concatenate([[0], np.flatnonzero(np.diff(readings.series_id)) + 1, [len(readings)]])
     for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         series = int(readings.series_id[begin])
         if adds[series] is Adds.REGISTER:
             amounts[begin:end] = np.maximum(rises[begin:end], 0.0)
-            amounts[begin] = max(0.0, readings.value[begin] - before[series][1]) if series in before else 0.0
+            rise = readings.published[begin] - before[series][1] if series in before else 0.0
+            amounts[begin] = max(0.0, rise if factor is None else rise * factor[begin])
         elif adds[series] is Adds.INTERVAL:
-            amounts[begin:end] = readings.value[begin:end]
+            amounts[begin:end] = value[begin:end]
     return amounts
 
 

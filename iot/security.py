@@ -1,7 +1,8 @@
 """What the broker refused, and devices that send far more than they should, as security events.
 
-Mosquitto tells of refused sign-ins, certificates and oversized packets in its log. Publications that the access list denies
-it tells of only at debug level (`services up --audit`): they are always refused, but recorded only while that is on.
+Mosquitto tells of refused sign-ins, certificates and oversized packets in its log. Of publications that the access list
+denies it tells at debug level only, so a plugin of ours tells of topics of other devices (`collateral.services.door`);
+where that could not be built, `security watch` turns the debug log on for as long as it runs.
 """
 
 from __future__ import annotations
@@ -13,18 +14,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from collateral.db import devices
-from collateral.db.devices import SecurityEvent
+from collateral.db.devices import LogPosition, SecurityEvent
 from collateral.db.pool import Pool
 
 _LINE = re.compile(r"^(?P<at>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d): (?P<text>.*)$")
 _GONE = r"^Client (?P<client>.+?) (?:\[(?P<address>[^\]]*)\] )?disconnected"
 _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("foreign_topic", re.compile(r"^Denied PUBLISH from (?P<client>.+?) \(.*?'(?P<topic>.*?)'")),
+    ("foreign_topic", re.compile(r"^Denied PUBLISH from (?P<client>.+?) \(d\d, q\d, r\d, m\d+, '(?P<topic>.*)', \.\.\. \(")),
     ("not_authorised", re.compile(_GONE + r"[,:] not authorised")),
     ("too_large", re.compile(_GONE + r".*(?:oversize|too large)", re.IGNORECASE)),
     ("certificate", re.compile(r"^OpenSSL Error\[\d+\]: (?P<reason>.*(?:certificate|unknown ca|alert).*)$", re.IGNORECASE)),
     ("protocol", re.compile(_GONE + r".*(?:protocol error|malformed)", re.IGNORECASE)),
 )
+_FOREIGN = re.compile(
+    rb"^Foreign (?P<action>publish|subscribe) by (?P<device>\S+) untold (?P<untold>\d+) client (?P<length>\d+):(?P<rest>.*)$"
+)
+"""Of the plugin; client and topic follow with their lengths, because they may hold anything."""
+READ_BYTES = 64 * 1024 * 1024
+"""Of the log, in one look."""
 FLOOD_FACTOR = 50.0
 """A device may send this many times more than its interval says ..."""
 FLOOD_LEAST_PER_S = 50.0
@@ -38,39 +45,62 @@ def read_events(lines: Iterable[str]) -> Iterator[SecurityEvent]:
         match = _LINE.match(line.rstrip("\n"))
         if match is None:
             continue
+        at, text = datetime.fromisoformat(match["at"]).astimezone(UTC), match["text"]
+        if text.startswith("Foreign "):
+            yield from _foreign(at, text)
+            continue
         for kind, pattern in _KINDS:
-            found = pattern.match(match["text"])
+            found = pattern.match(text)
             if found is None:
                 continue
             parts = {name: value for name, value in found.groupdict().items() if value}
             client = parts.pop("client", "")
-            at = datetime.fromisoformat(match["at"]).astimezone(UTC)
             yield SecurityEvent(at, kind, client[:200], detail={name: value[:300] for name, value in parts.items()})
             break
 
 
-@dataclass
-class LogReader:
-    """Reads what was added to a log since the last look; starts over when the file was replaced."""
+def _foreign(at: datetime, text: str) -> Iterator[SecurityEvent]:
+    found = _FOREIGN.match(text.encode())
+    if found is None:
+        return
+    length = int(found["length"])
+    client, rest = found["rest"][:length].decode("utf-8", "replace"), found["rest"][length:]
+    topic = rest.partition(b":")[2].decode("utf-8", "replace")
+    detail = {"action": found["action"].decode(), "topic": topic}
+    yield SecurityEvent(at, "foreign_topic", client, found["device"].decode(), detail)
+    if int(found["untold"]):
+        yield SecurityEvent(at, "foreign_topic", detail={"untold": True}, times=int(found["untold"]))
 
-    path: Path
-    position: int = 0
-    inode: int = 0
 
-    def fresh(self) -> list[str]:
-        """Whole new lines."""
-        try:
-            about = self.path.stat()
-        except FileNotFoundError:
-            return []
-        if about.st_ino != self.inode or about.st_size < self.position:
-            self.inode, self.position = about.st_ino, 0
-        with self.path.open("rb") as file:
-            file.seek(self.position)
-            data = file.read(16 * 1024 * 1024)
-        end = data.rfind(b"\n") + 1
-        self.position += end
-        return data[:end].decode("utf-8", "replace").splitlines()
+def fresh_lines(log: Path, read: LogPosition) -> tuple[list[str], LogPosition]:
+    """Whole lines added since, from the log before this one too where it was not read to its end; and how far that is."""
+    before = log.with_name(log.name + ".1")
+    lines: list[str] = []
+    if read.inode and _inode(log) != read.inode and _inode(before) == read.inode:
+        lines, end = _lines_from(before, read.position)
+        if before.stat().st_size - end > 0 and lines:
+            return lines, LogPosition(read.inode, end)
+    present = _inode(log)
+    if present == 0:
+        return lines, read
+    begin = read.position if present == read.inode and log.stat().st_size >= read.position else 0
+    more, end = _lines_from(log, begin)
+    return lines + more, LogPosition(present, end)
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _lines_from(path: Path, position: int) -> tuple[list[str], int]:
+    with path.open("rb") as file:
+        file.seek(position)
+        data = file.read(READ_BYTES)
+    end = data.rfind(b"\n") + 1
+    return data[:end].decode("utf-8", "replace").splitlines(), position + end
 
 
 @dataclass
@@ -109,15 +139,18 @@ class Watch:
 
     def __init__(self, pool: Pool, log: Path) -> None:
         self._pool = pool
-        self._log = LogReader(log)
+        self._log = log
         with pool.connection() as connection:
             rows = devices.device_intervals(connection)
         self._floods = FloodWatch(rows)
 
     def look(self, now: datetime) -> tuple[list[SecurityEvent], bool]:
         """New events, recorded; and whether the broker's accounts changed (a device was barred, or its time is over)."""
-        events = list(read_events(self._log.fresh()))
         with self._pool.connection() as connection:
+            read = devices.hold_log_position(connection, str(self._log))
+            lines, end = fresh_lines(self._log, read)
+            events = list(read_events(lines))
+            devices.move_log_position(connection, str(self._log), end)
             floods = self._floods.look(devices.message_counts(connection), now)
             barred = [devices.block_until(connection, event.device_id, now + BLOCK) for event in floods]
             freed = devices.blocks_ended(connection, now)

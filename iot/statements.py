@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collateral.db.geofences import Geofence
+from collateral.db.passports import Calibration
 from collateral.db.telemetry import from_us
 from collateral.domain import Asset, AssetKind, Observation, Quality, Site, SiteKind, Source, SubjectKind
 from iot import amounts, checks
 from iot.amounts import DayValues
 from iot.areas import AreaBook, Areas
 from iot.believed import believed
+from iot.calibration import lapses, uncalibrated
 from iot.liveness import OFTEN, Awaited, DeviceDays, device_days, silent_gateways, unheard_days
 from iot.signals import Signal, View
 from iot.tamper import contact_hours, power_lost_hours
@@ -64,6 +66,8 @@ class SiteContext:
     """Device -> since when it should report; a registered device that never did counts as silent."""
     fences: Sequence[Geofence] = ()
     """Of this site, all rows."""
+    calibrations: Mapping[str, Sequence[Calibration]] = field(default_factory=dict)
+    """Device -> when it was calibrated, where that ends some time."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Statement:
     evidence: Sequence[Mapping[str, object]]
     """Per day."""
     suspect: NDArray[np.bool_]
-    """Days on which a device that was used repeated itself."""
+    """Days on which a device that was used repeated itself, or was not calibrated any more."""
 
 
 def statements(view: View, context: SiteContext) -> list[Statement]:
@@ -173,16 +177,18 @@ class _Trust:
         nothing = np.zeros(len(view.grid))
         self.frozen: dict[str, Floats] = {}
         self.replayed: dict[str, Floats] = {}
+        self.lapses = lapses(context.calibrations, view)
         for device, signals in by_device.items():
             live = [signal for signal in signals if signal.quantity in checks.LIVE_QUANTITIES]
             self.frozen[device] = reduce(np.maximum, (checks.frozen_hours(view.grid, s) for s in live), nothing)
             self.replayed[device] = reduce(np.maximum, (checks.replayed_hours(view.grid, s) for s in live), nothing)
 
     def suspect(self, devices: Iterable[str]) -> NDArray[np.bool_]:
-        """Days on which one of the devices repeated itself."""
+        """Days on which one of the devices repeated itself, or was not calibrated any more."""
         flags = np.zeros(len(self._view.grid), bool)
         for device in devices:
             flags |= (self.frozen[device] >= SUSPECT_FROZEN_H) | (self.replayed[device] >= SUSPECT_REPLAYED_H)
+            flags |= self.lapses.get(device, False)
         return flags
 
     def statements(self) -> Iterator[Statement]:
@@ -260,6 +266,7 @@ def _of(
             "devices": named,
             "coverage": round(float(share), 4),
             **{key: round(float(figures[day]), 4) for key, figures in more.items() if np.isfinite(figures[day])},
+            **uncalibrated(trust.lapses, named, day),
         }
         for day, share in enumerate(days.coverage.tolist())
     ]

@@ -24,7 +24,7 @@ class Broker:
     pid: int = 0
     birth: str | None = None
     tls: mosquitto.Tls | None = None
-    audit: bool = False
+    plugin: bool = True
 
     @property
     def mqtt_url(self) -> str:
@@ -50,7 +50,7 @@ class Broker:
         server = self.server
         for attempt in range(3):
             try:
-                self.pid = server.start(self.port, self.passwords, self.tls, self.audit)
+                self.pid = server.start(self.port, self.passwords, self.tls, self.plugin)
                 break
             except ServiceError:
                 if self.birth is not None or attempt == 2:

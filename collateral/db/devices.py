@@ -1,10 +1,10 @@
-"""Devices: as registered, how they sign in, their passports, and what was refused at the door."""
+"""Devices: as registered, how they sign in, and what was refused at the door."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -17,6 +17,9 @@ from collateral.errors import InvalidInputError
 ACCOUNTS_LOCK = 7_203_519
 """Advisory lock of who writes the broker's accounts."""
 
+MOST_ROWS = 200
+"""Of one kind of refusal in an hour."""
+
 
 @dataclass(frozen=True)
 class RegisteredDevice:
@@ -25,21 +28,6 @@ class RegisteredDevice:
     device_id: str
     site_id: str
     quantities: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Passport:
-    """What is known of a device beside its registration; None is unknown."""
-
-    calibrated_on: date | None = None
-    calibration_expires_on: date | None = None
-    ct_ratio: float | None = None
-    """Current-transformer ratio, primary over secondary."""
-    scale: float | None = None
-    """Factor from the device's numbers to the quantity's unit."""
-    firmware: str = ""
-    place: str = ""
-    """Where it is mounted; a move is a new row."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +40,16 @@ class SecurityEvent:
     """Client id or address, as the broker saw it."""
     device_id: str = ""
     detail: Mapping[str, object] | None = None
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class LogPosition:
+    """How far a log was read."""
+
+    inode: int = 0
+    position: int = 0
+    """Bytes."""
 
 
 def registered_devices(connection: Connection, site_id: str = "", most: int | None = None) -> list[RegisteredDevice]:
@@ -69,7 +67,9 @@ def device_list(connection: Connection, site_id: str = "") -> list[dict[str, Any
     return fetch_dicts(
         connection,
         "SELECT d.device_id, d.site_id, d.owner, d.model, d.quantities, p.calibrated_on, p.calibration_expires_on,"
-        " p.ct_ratio, p.scale, p.firmware, p.place, s.last_received_at,"
+        " CASE WHEN p.calibration_expires_on IS NULL THEN 'unknown' WHEN p.calibration_expires_on < current_date"
+        " THEN 'expired' ELSE 'valid' END AS calibration, p.ct_ratio, p.scale, p.valid_from, p.firmware, p.place,"
+        " s.last_received_at,"
         " CASE WHEN c.device_id IS NULL THEN 'none' WHEN c.revoked_at IS NOT NULL THEN 'revoked'"
         " WHEN c.blocked_until > now() THEN 'blocked' ELSE 'active' END AS credential"
         " FROM device d LEFT JOIN device_credential c USING (device_id) LEFT JOIN device_state s USING (device_id)"
@@ -85,19 +85,6 @@ def require_device(connection: Connection, device_id: str) -> str:
     if not rows:
         raise InvalidInputError(f"Device {device_id!r} is not registered; `collateral devices add` registers it.")
     return str(rows[0]["site_id"])
-
-
-def add_passport(connection: Connection, device_id: str, passport: Passport, by: str) -> None:
-    """Appends a passport row."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO device_passport (device_id, calibrated_on, calibration_expires_on, ct_ratio, scale, firmware,"
-            " place, recorded_by) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-            (
-                device_id, passport.calibrated_on, passport.calibration_expires_on, passport.ct_ratio, passport.scale,
-                passport.firmware, passport.place, by,
-            ),
-        )  # fmt: skip
 
 
 def set_credential(connection: Connection, device_id: str, password_hash: str, by: str) -> None:
@@ -169,29 +156,84 @@ def message_counts(connection: Connection) -> dict[str, tuple[int, datetime | No
         return {str(device): (int(messages), newest) for device, messages, newest in cursor.fetchall()}
 
 
-def write_security_events(connection: Connection, events: Sequence[SecurityEvent]) -> int:
-    """Appends events; one that is there already is not written again. Returns how many were new."""
-    if not events:
-        return 0
-    rows = [
-        (event.at, event.kind, event.client, event.device_id, orjson.dumps(dict(event.detail or {})).decode())
-        for event in events
-    ]
+def hold_log_position(connection: Connection, path: str) -> LogPosition:
+    """How far a log was read; nobody else reads it until the transaction ends."""
     with connection.cursor() as cursor:
-        execute_values(
+        cursor.execute("INSERT INTO log_position VALUES (%s, 0, 0) ON CONFLICT DO NOTHING", (path,))
+    (row,) = fetch_dicts(connection, "SELECT inode, position FROM log_position WHERE path = %s FOR UPDATE", (path,))
+    return LogPosition(**row)
+
+
+def move_log_position(connection: Connection, path: str, to: LogPosition) -> None:
+    """Notes how far it was read."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE log_position SET inode = %s, position = %s WHERE path = %s", (to.inode, to.position, path)
+        )
+
+
+def write_security_events(connection: Connection, events: Sequence[SecurityEvent]) -> int:
+    """Appends events; what repeats within an hour is counted. Returns how many rows are new.
+
+    Of one kind and hour at most `MOST_ROWS` rows are kept apart; whatever else comes then is counted in one more.
+    """
+    gathered: dict[_Key, SecurityEvent] = {}
+    last: dict[_Key, datetime] = {}
+    kept: dict[tuple[datetime, str], set[_Key]] = {}
+    for event in sorted(events, key=lambda event: event.at):
+        key = _key(event)
+        known = kept.get(key[:2])
+        if known is None:
+            known = kept[key[:2]] = _rows_of(connection, *key[:2])
+        if key not in known and len(known) >= MOST_ROWS:
+            key = (*key[:2], "", "", orjson.dumps({"others": True}).decode())
+        known.add(key)
+        before = gathered.get(key)
+        gathered[key] = event if before is None else replace(before, times=before.times + event.times)
+        last[key] = event.at
+    if not gathered:
+        return 0
+    rows = [(event.at, *key[1:], event.times, last[key], key[0]) for key, event in gathered.items()]
+    with connection.cursor() as cursor:
+        written = execute_values(
             cursor,
-            "INSERT INTO security_event (at, kind, client, device_id, detail) VALUES %s ON CONFLICT DO NOTHING",
+            "INSERT INTO security_event AS e (at, kind, client, device_id, detail, times, last_at, hour) VALUES %s"
+            " ON CONFLICT (hour, kind, client, device_id, detail) DO UPDATE SET times = e.times + excluded.times,"
+            " last_at = greatest(e.last_at, excluded.last_at) RETURNING xmax = 0",
             rows,
             page_size=len(rows),
+            fetch=True,
         )
-        return int(cursor.rowcount)
+        return sum(new for (new,) in written)
+
+
+_Key = tuple[datetime, str, str, str, str]
+"""Hour, kind, client, device, detail."""
+
+
+def _key(event: SecurityEvent) -> _Key:
+    hour = event.at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    detail = orjson.dumps(dict(event.detail or {}), option=orjson.OPT_SORT_KEYS).decode()
+    return hour, event.kind, event.client, event.device_id, detail
+
+
+def _rows_of(connection: Connection, hour: datetime, kind: str) -> set[_Key]:
+    rows = fetch_dicts(
+        connection,
+        "SELECT client, device_id, detail FROM security_event WHERE hour = %s AND kind = %s",
+        (hour, kind),
+    )
+    return {
+        (hour, kind, row["client"], row["device_id"], orjson.dumps(row["detail"], option=orjson.OPT_SORT_KEYS).decode())
+        for row in rows
+    }
 
 
 def security_events(connection: Connection, since: datetime, most: int = 1_000) -> list[dict[str, Any]]:
     """Newest first."""
     return fetch_dicts(
         connection,
-        "SELECT at, kind, client, device_id, detail FROM security_event WHERE at >= %s"
-        " ORDER BY at DESC, event_id DESC LIMIT %s",
+        "SELECT at, coalesce(last_at, at) AS last_at, times, kind, client, device_id, detail FROM security_event"
+        " WHERE coalesce(last_at, at) >= %s ORDER BY at DESC, event_id DESC LIMIT %s",
         (since, most),
     )

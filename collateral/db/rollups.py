@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from collateral.db import passports
 from collateral.db.copying import FLOAT8, INT4, INT8, PG_EPOCH_US, decode_rows, encode_rows
 from collateral.db.pool import fetch_dicts
 from collateral.db.telemetry import DIRTY_LOCK, from_us, to_us
@@ -48,12 +49,37 @@ class Series:
 
 @dataclass(frozen=True)
 class Readings:
-    """Raw readings ordered by series and time; arrays of one length."""
+    """Readings ordered by series and time; arrays of one length."""
 
     series_id: NDArray[np.int32]
     time_us: NDArray[np.int64]
-    value: NDArray[np.float64]
+    published: NDArray[np.float64]
+    """As the device sent it, and as the table holds it."""
     received_us: NDArray[np.int64]
+    factor: NDArray[np.float64] | None = None
+    """By the passport that held at the reading's time; None: 1 for all."""
+
+    @property
+    def value(self) -> NDArray[np.float64]:
+        """In the quantity's unit."""
+        return self.published if self.factor is None else self.published * self.factor
+
+    @property
+    def rises(self) -> NDArray[np.float64]:
+        """By how much each is larger than the one before, in the unit of the later one's factor; NaN for the first.
+
+        What a register counted does not jump where a transformer was changed.
+        """
+        rises = np.diff(self.published, prepend=np.nan)
+        return rises if self.factor is None else rises * self.factor
+
+    def register(self, part: slice) -> NDArray[np.float64]:
+        """Values of one register, without jumps where the factor changes."""
+        if self.factor is None or len(self.published[part]) == 0 or (self.factor[part] == self.factor[part][0]).all():
+            return self.value[part]
+        rises = self.rises[part]
+        rises[0] = self.value[part][0]
+        return np.cumsum(rises)
 
     def __len__(self) -> int:
         return len(self.series_id)
@@ -61,8 +87,9 @@ class Readings:
     def where(self, chosen: NDArray[np.bool_]) -> Readings:
         """Those rows only."""
         return Readings(
-            self.series_id[chosen], self.time_us[chosen], self.value[chosen], self.received_us[chosen]
-        )
+            self.series_id[chosen], self.time_us[chosen], self.published[chosen], self.received_us[chosen],
+            None if self.factor is None else self.factor[chosen],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,7 +157,7 @@ def series_of_devices(connection: Connection, device_ids: Sequence[str]) -> list
 
 
 def read_readings(connection: Connection, series_ids: Sequence[int], from_us_: int, to_us_: int) -> Readings:
-    """Readings with from <= time < to, ordered by series and time."""
+    """Readings with from <= time < to, ordered by series and time, with the factors of their devices."""
     with connection.cursor() as cursor:
         query = cursor.mogrify(
             "COPY (SELECT series_id, time, value, received_at FROM reading WHERE series_id = ANY(%s)"
@@ -141,12 +168,25 @@ def read_readings(connection: Connection, series_ids: Sequence[int], from_us_: i
         cursor.copy_expert(query, buffer)
     rows = decode_rows(buffer.getvalue(), _READING_KINDS)
     order = np.lexsort((rows["time"], rows["series_id"]))
+    series_id, time_us = rows["series_id"][order], rows["time"][order] + PG_EPOCH_US
     return Readings(
-        rows["series_id"][order],
-        rows["time"][order] + PG_EPOCH_US,
-        rows["value"][order],
-        rows["received_at"][order] + PG_EPOCH_US,
-    )
+        series_id, time_us, rows["value"][order], rows["received_at"][order] + PG_EPOCH_US,
+        _factors(connection, series_ids, series_id, time_us),
+    )  # fmt: skip
+
+
+def _factors(
+    connection: Connection, wanted: Sequence[int], series_id: NDArray[np.int32], time_us: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Of readings ordered by series."""
+    known = passports.factors(connection, wanted)
+    if not known:
+        return None
+    factor = np.ones(len(series_id))
+    for series, steps in known.items():
+        part = slice(*np.searchsorted(series_id, [series, series + 1]).tolist())
+        factor[part] = steps.at(time_us[part])
+    return factor
 
 
 def reading_horizon_us(connection: Connection) -> int:
@@ -158,7 +198,7 @@ def reading_horizon_us(connection: Connection) -> int:
 
 
 def last_before(connection: Connection, series_ids: Sequence[int], time_us: int) -> dict[int, tuple[int, float]]:
-    """Time (microseconds) and value of each series' last reading before a time, for those that have one.
+    """Time (microseconds) and published value of each series' last reading before a time, for those that have one.
 
     Where that was dropped by retention, it is the one that was kept aside then: what came since for dropped days is in no
     roll-up and no one's predecessor.

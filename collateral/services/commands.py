@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from collateral.command import Command, Outcome
 from collateral.log import mask_secrets
 from collateral.services import local
+from collateral.services.mosquitto import Tls
 from collateral.settings import Settings
 
 
@@ -41,9 +43,22 @@ def _text(report: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
+def _configure_up(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tls", type=Path, metavar="DIR",
+        help="a second listener of the broker, for devices, over TLS: ca.crt, server.crt, server.key, perhaps crl.pem; kept",
+    )  # fmt: skip
+    parser.add_argument("--tls-port", type=int, default=8883, metavar="PORT")
+    parser.add_argument("--tls-host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 for all networks")
+    parser.add_argument("--client-certificates", action="store_true", help="a device must show one besides its password")
+
+
 def _up(arguments: argparse.Namespace, settings: Settings) -> Outcome:
     database_url, mqtt_url = _given(settings)
-    local.ensure(settings.runtime, database_url=database_url, mqtt_url=mqtt_url)
+    tls = None
+    if arguments.tls is not None:
+        tls = Tls(arguments.tls.resolve(), arguments.tls_port, arguments.tls_host, arguments.client_certificates)
+    local.ensure(settings.runtime, database_url=database_url, mqtt_url=mqtt_url, tls=tls)
     report = _report(settings, (database_url, mqtt_url))
     return Outcome(report, _text(report))
 
@@ -67,8 +82,9 @@ def _status(arguments: argparse.Namespace, settings: Settings) -> Outcome:
 COMMANDS: dict[str, Command] = {
     "services up": Command(
         "Start the private database and broker, unpacking them first where the machine has none.",
-        "collateral services up",
+        "collateral services up --tls /etc/bank-tls --tls-host 0.0.0.0",
         _up,
+        _configure_up,
     ),
     "services down": Command("Stop the private database and broker.", "collateral services down", _down),
     "services status": Command(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from collateral.services.prefix import DATABASE_AND_BROKER, Prefix, cache_folder
 from collateral.services.system import (
     Account,
     answers,
+    can_read,
     end_process,
     file_lock,
     free_port,
@@ -75,6 +76,8 @@ class State:
     """`database` and `broker`; kept after a stop, so that ports stay the same."""
     endpoints: Mapping[str, str] = field(default_factory=dict)
     """Only while the servers run."""
+    tls: mosquitto.Tls | None = None
+    """The broker's listener for devices, kept for its next start."""
 
 
 def ensure(
@@ -83,11 +86,13 @@ def ensure(
     database_url: str | None = None,
     mqtt_url: str | None = None,
     profile: postgres.Profile | None = None,
+    tls: mosquitto.Tls | None = None,
 ) -> ServiceEndpoints:
     """Makes sure that a TimescaleDB and a Mosquitto run, and says where.
 
     With `database_url` or `mqtt_url` given, that server is taken as it is. What is not given is found or provisioned,
-    and started, under `runtime`. Calling it again is cheap and changes nothing.
+    and started, under `runtime`. Calling it again is cheap and changes nothing. `tls` adds a listener to the broker, which
+    must not run yet without it; it is remembered.
 
     Raises:
         ServiceError: it cannot be done; the message names compose.yaml and the two environment variables.
@@ -98,6 +103,7 @@ def ensure(
     try:
         with file_lock(runtime / "services.lock", timeout=LOCK_TIMEOUT_SECONDS):
             services = _Services(runtime, profile or postgres.Profile())
+            services.listen(tls)
             endpoints = services.up(database=database_url is None, broker=mqtt_url is None)
     except ServiceError as error:
         raise ServiceError(f"The private services under {runtime} cannot be had: {error} {REMEDY}") from error
@@ -147,7 +153,9 @@ def read_state(runtime: Path) -> State:
     try:
         content = json.loads(path.read_text())
         servers = {name: ServerState(**entry) for name, entry in content["servers"].items()}
-        return State(content["home"], servers, content["endpoints"])
+        tls = content.get("tls")
+        listener = None if tls is None else mosquitto.Tls(**{**tls, "folder": Path(tls["folder"])})
+        return State(content["home"], servers, content["endpoints"], listener)
     except FileNotFoundError:
         return State()
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -173,6 +181,18 @@ class _Services:
         self.state = read_state(runtime)
         self.account: Account = server_account(Path(self.state.home or runtime) / "postgres")
         self._prefix: Prefix | None = None
+
+    def listen(self, tls: mosquitto.Tls | None) -> None:
+        """Remembers the listener for devices, for the broker's next start."""
+        if tls is None or tls == self.state.tls:
+            return
+        broker = self.state.servers.get("broker")
+        if broker is not None and _runs(broker):
+            raise ServiceError("the broker runs with another listener for devices; `collateral services down` first.")
+        for name in ("ca.crt", "server.crt", "server.key"):
+            if not can_read(self.account, tls.folder / name):
+                raise ServiceError(f"{tls.folder / name} is not there, or the account {self.account.name} cannot read it.")
+        self.state = replace(self.state, tls=tls)
 
     def up(self, *, database: bool, broker: bool) -> Mapping[str, str]:
         wanted = [name for name, asked in (("database", database), ("broker", broker)) if asked]
@@ -232,8 +252,9 @@ class _Services:
             return before
         binaries = mosquitto.find_system_broker() or mosquitto.prefix_broker(self._private_prefix())
         server = mosquitto.Mosquitto(home, binaries, self.account)
-        port, pid = _start_on_a_port(before.port if before else None, lambda port: server.start(port, words))
-        say(f"Mosquitto listens on 127.0.0.1:{port}")
+        port, pid = _start_on_a_port(before.port if before else None, lambda port: server.start(port, words, self.state.tls))
+        devices = f", and for devices with TLS on {self.state.tls.host}:{self.state.tls.port}" if self.state.tls else ""
+        say(f"Mosquitto listens on 127.0.0.1:{port}{devices}")
         return ServerState(port, pid, process_birth(pid), server.version(), binaries.origin)
 
     def _postgres(self, home: Path) -> postgres.Postgres:
@@ -260,9 +281,9 @@ class _Services:
         return content
 
     def _write(self, home: Path, servers: Mapping[str, ServerState], endpoints: Mapping[str, str]) -> None:
-        self.state = State(str(home), servers, endpoints)
+        self.state = State(str(home), servers, endpoints, self.state.tls)
         make_folder(self.runtime)
-        write_private(self.runtime / STATE, json.dumps(asdict(self.state), indent=1))
+        write_private(self.runtime / STATE, json.dumps(asdict(self.state), indent=1, default=str))
 
 
 def _start_on_a_port(remembered: int | None, start: Callable[[int], int]) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collateral.errors import ServiceError
+from collateral.services.door import build
 from collateral.services.prefix import Prefix
 from collateral.services.system import (
     POLL_SECONDS,
@@ -43,6 +44,12 @@ START_TIMEOUT_SECONDS = 20.0
 PID_FILE_SECONDS = 5.0
 """The broker writes its pid file before it listens."""
 SYSTEM_PROGRAMS = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
+
+LOG_BYTES = 64 * 1024 * 1024
+"""Of the broker's log before a new one is started; there are two."""
+AUDIT = """# publications that the access list denies are told of at this level only
+log_type debug
+"""
 
 INGEST = "ingest"
 FLEET = "fleet"
@@ -125,19 +132,24 @@ class Tls:
         )
 
 
-def settings(folder: Path, port: int, account: Account, tls: Tls | None = None, audit: bool = False) -> tuple[Setting, ...]:
+def settings(
+    folder: Path, port: int, account: Account, tls: Tls | None = None, plugin: Path | None = None
+) -> tuple[Setting, ...]:
     """Every broker setting, each beside its reason."""
     return (
-        *(
-            [Setting("log_type debug", "publications that the access list denies are told of at this level only")]
-            if audit
-            else []
-        ),
         Setting(f"listener {port} 127.0.0.1", "nobody outside this machine may connect"),
         *(tls.settings() if tls is not None else ()),
         Setting("allow_anonymous false", "every device and service has its own account"),
         Setting(f"password_file {folder / 'passwords'}", "salted hashes"),
         Setting(f"acl_file {folder / 'access'}", "a device may write its own topics only"),
+        *(
+            [
+                Setting(f"plugin {plugin}", "tells who tries a topic of another device (collateral/services/door.py)"),
+                Setting(f"plugin_opt_services {INGEST},{FLEET}", "these have no topic of their own"),
+            ]
+            if plugin is not None
+            else []
+        ),
         Setting(f"user {account.name}", "used only when started as root"),
         Setting("persistence true", "queued messages and sessions outlive a restart"),
         Setting(f"persistence_location {folder}/", "beside the rest of the private services"),
@@ -207,18 +219,19 @@ class Mosquitto:
         """The broker's log."""
         return self.folder / "broker.log"
 
-    def start(self, port: int, passwords: Mapping[str, str], tls: Tls | None = None, audit: bool = False) -> int:
+    def start(self, port: int, passwords: Mapping[str, str], tls: Tls | None = None, plugin: bool = True) -> int:
         """Writes the configuration, starts the broker on `port` and returns its process id once it accepts connections.
 
         `passwords` maps account names (`ingest`, `fleet`, or a device id) to passwords; devices of `set_devices` stay.
-        `audit` logs every packet, denied publications among them: for a watch of hours, not for ever.
+        `plugin`: as on a machine without a C compiler where False.
         """
         if not port_is_free(port):
             raise ServiceError(f"Mosquitto cannot listen on 127.0.0.1:{port}: another program does.")
         make_folder(self.folder, self.account, 0o700)
         self._write_passwords(passwords)
         write_private(self.folder / "access", ACCESS_LIST, self.account)
-        lines = [f"# {row.reason}\n{row.line}\n" for row in settings(self.folder, port, self.account, tls, audit)]
+        door = build(self.folder / "plugin", self.account) if plugin else None
+        lines = [f"# {row.reason}\n{row.line}\n" for row in settings(self.folder, port, self.account, tls, door)]
         write_private(self.folder / "mosquitto.conf", "".join(lines), self.account)
         pid_file = self.folder / "pid"
         pid_file.unlink(missing_ok=True)
@@ -246,6 +259,27 @@ class Mosquitto:
             return self.log.read_text(errors="replace")[-700:].strip()
         except OSError as error:
             return f"({error.strerror})"
+
+    def audit(self, on: bool, pid: int) -> bool:
+        """Turns the log of every packet on or off where the plugin does not tell of foreign topics; True where it did.
+
+        The log tells of every message then, at nearly double the broker's work: only while somebody reads and turns it.
+        """
+        path = self.folder / "mosquitto.conf"
+        text = path.read_text()
+        if "\nplugin " in text or (AUDIT in text) == on:
+            return False
+        write_private(path, text + AUDIT if on else text.replace(AUDIT, ""), self.account)
+        os.kill(pid, signal.SIGHUP)
+        return True
+
+    def turn_log(self, pid: int, least: int = LOG_BYTES) -> bool:
+        """Starts a new log where the present one has `least` bytes; the one before it goes. Returns whether it did."""
+        if not self.log.is_file() or self.log.stat().st_size < least:
+            return False
+        self.log.replace(self.log.with_name(self.log.name + ".1"))
+        os.kill(pid, signal.SIGHUP)
+        return True
 
     def set_devices(self, hashes: Mapping[str, str], pid: int | None) -> None:
         """Says which devices may sign in (id to password hash), from now on where the broker runs as `pid`.

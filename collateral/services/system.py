@@ -133,6 +133,13 @@ def can_enter(account: Account, folder: Path) -> bool:
     return run_as(account, ["/usr/bin/test", "-x", folder], timeout=10).returncode == 0
 
 
+def can_read(account: Account, file: Path) -> bool:
+    """Whether `account` can read `file`."""
+    if account.is_current:
+        return os.access(file, os.R_OK)
+    return run_as(account, ["/usr/bin/test", "-r", file], timeout=10).returncode == 0
+
+
 def server_home(runtime: Path, account: Account) -> Path:
     """The folder for server data: `runtime`, or for root a folder its account can reach when that one cannot be."""
     make_folder(runtime)

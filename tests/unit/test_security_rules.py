@@ -43,6 +43,14 @@ def test_a_client_with_spaces_in_its_name_does_not_hide() -> None:
     assert (event.kind, event.client) == ("foreign_topic", "good disconnected")
 
 
+def test_the_plugins_line_is_read_by_lengths() -> None:
+    client, topic = "a topic 3:b", "cw/v1/S1/米/telemetry"
+    said = f"Foreign publish by m1 untold 7 client {len(client)}:{client} topic {len(topic.encode())}:{topic}"
+    first, rest = read_events([f"2026-05-01T00:00:00: {said}"])
+    assert (first.client, first.device_id, first.detail) == (client, "m1", {"action": "publish", "topic": topic})
+    assert (rest.times, rest.client) == (7, "")
+
+
 @pytest.mark.parametrize("url", ["mqtt://ingest:pa/ssword@127.0.0.1:1883", "mqtt://u:p@[::1", "mqtt://u:p@host:99999"])
 def test_an_address_that_cannot_be_read_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
