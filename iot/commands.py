@@ -16,6 +16,7 @@ from collateral.services.local import fleet_url
 from collateral.settings import Settings
 from iot.backfill import backfill
 from iot.judging import judging_stats
+from iot.mqtt import with_password
 from iot.observe import observe
 from iot.replay import Player, Recording, parse_map, parse_step, play
 
@@ -48,11 +49,15 @@ def _configure_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time-zone", default="UTC", help="zone of times that carry no offset")
     parser.add_argument("--speed", default="max", help="max, or how many times faster than it was recorded")
     parser.add_argument("--broker", default="", metavar="URL", help="another broker than the settings name")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="password for --broker")
 
 
 def _replay(args: argparse.Namespace, settings: Settings) -> Outcome:
     recording, speed = _recording(args), _speed(args.speed)
-    url = args.broker or fleet_url(settings.runtime, settings.require_mqtt())
+    if args.broker:
+        url = with_password(args.broker, args.password_file)
+    else:
+        url = fleet_url(settings.runtime, settings.require_mqtt())
     try:
         player = Player(url, args.site, args.device)
     except InvalidInputError as error:  # an id or an address, not data

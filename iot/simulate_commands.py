@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
 
 from collateral.command import Command, Outcome
 from collateral.db.devices import registered_devices
@@ -13,6 +14,7 @@ from collateral.db.pool import Pool, Role
 from collateral.errors import InvalidInputError, UsageError
 from collateral.services.local import fleet_url
 from collateral.settings import Settings
+from iot.mqtt import with_password
 from iot.simulate import SimulationPlan, Simulator, Troubles
 
 MOST_CONNECTIONS = 300
@@ -39,6 +41,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", default="", metavar="ID", help="only devices of this site")
     parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn")
     parser.add_argument("--broker", default="", metavar="URL", help="another broker than the settings name")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="password for --broker")
     usual = Troubles()
     for row in fields(Troubles):
         flag = "--" + row.name.replace("_", "-")
@@ -56,7 +59,10 @@ def _simulate(args: argparse.Namespace, settings: Settings) -> Outcome:
             f"--devices {args.devices}: {where} has {len(devices)} registered devices; ask for fewer or register more "
             "(`collateral portfolio import`)."
         )
-    url = args.broker or fleet_url(settings.runtime, settings.require_mqtt())
+    if args.broker:
+        url = with_password(args.broker, args.password_file)
+    else:
+        url = fleet_url(settings.runtime, settings.require_mqtt())
     plan = SimulationPlan(
         url, devices, args.rate, args.seconds, connections=args.connections, troubles=troubles, seed=args.seed
     )
