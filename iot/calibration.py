@@ -38,7 +38,12 @@ def lapses(known: Mapping[str, Sequence[Calibration]], view: View) -> dict[str, 
     return {device: lapsed(begins, view.known_by_us, calibrations) for device, calibrations in known.items()}
 
 
-def uncalibrated(lapsed_days: Mapping[str, NDArray[np.bool_]], devices: Sequence[str], day: int) -> dict[str, list[str]]:
-    """For the evidence of a day: those of the devices that were not calibrated any more; empty where there are none."""
+def uncalibrated(
+    lapsed_days: Mapping[str, NDArray[np.bool_]], devices: Sequence[str], day: int, sound: bool
+) -> dict[str, object]:
+    """For the evidence of a day: those of the devices that were not calibrated any more; empty where there are none.
+
+    `sound`: nothing else is doubted. It is told, because a stop is a stop whatever the last digit of the meter says.
+    """
     named = [device for device in devices if device in lapsed_days and lapsed_days[device][day]]
-    return {"calibration_expired": named} if named else {}
+    return {"calibration_expired": named, "otherwise_good": sound} if named else {}

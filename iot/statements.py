@@ -183,12 +183,11 @@ class _Trust:
             self.frozen[device] = reduce(np.maximum, (checks.frozen_hours(view.grid, s) for s in live), nothing)
             self.replayed[device] = reduce(np.maximum, (checks.replayed_hours(view.grid, s) for s in live), nothing)
 
-    def suspect(self, devices: Iterable[str]) -> NDArray[np.bool_]:
-        """Days on which one of the devices repeated itself, or was not calibrated any more."""
+    def repeated(self, devices: Iterable[str]) -> NDArray[np.bool_]:
+        """Days on which one of the devices repeated itself."""
         flags = np.zeros(len(self._view.grid), bool)
         for device in devices:
             flags |= (self.frozen[device] >= SUSPECT_FROZEN_H) | (self.replayed[device] >= SUSPECT_REPLAYED_H)
-            flags |= self.lapses.get(device, False)
         return flags
 
     def statements(self) -> Iterator[Statement]:
@@ -260,17 +259,20 @@ def _of(
     kind: SubjectKind, subject: str, trust: _Trust, quantity: str, method: str, days: DayValues, devices: Sequence[str],
     **more: Floats,
 ) -> Statement:  # fmt: skip
-    named = list(devices)
+    named, suspect = list(devices), trust.repeated(devices)
+    sound = ~suspect & (days.coverage >= amounts.FULL_COVERAGE)
+    for device in named:
+        suspect |= trust.lapses.get(device, False)
     evidence: list[Mapping[str, object]] = [
         {
             "devices": named,
             "coverage": round(float(share), 4),
             **{key: round(float(figures[day]), 4) for key, figures in more.items() if np.isfinite(figures[day])},
-            **uncalibrated(trust.lapses, named, day),
+            **uncalibrated(trust.lapses, named, day, bool(sound[day])),
         }
         for day, share in enumerate(days.coverage.tolist())
     ]
-    return Statement(kind, subject, quantity, f"{method}@1", days, evidence, trust.suspect(devices))
+    return Statement(kind, subject, quantity, f"{method}@1", days, evidence, suspect)
 
 
 def _whole_day(view: View, signal: Signal, accuracy: float = amounts.METER_CLASS) -> DayValues:

@@ -51,6 +51,8 @@ class Datum:
     """Device named by the evidence; empty when none is."""
     changes: tuple[Change, ...] = ()
     """What the evidence of `changed_area_m2` lists."""
+    only_uncalibrated: bool = False
+    """Doubtful for no other reason than that a device's calibration had ended."""
 
 
 def gsd_class(gsd_m: float | None) -> str:
@@ -82,6 +84,7 @@ def datum(observation: Observation, calendar: SiteCalendar) -> Datum:
         gsd_class=gsd_class(float(gsd) if isinstance(gsd, (int, float)) else None),
         device=str(observation.evidence.get("device", observation.evidence.get("device_id", ""))),
         changes=changes_of(observation),
+        only_uncalibrated=observation.evidence.get("otherwise_good") is True,
     )
 
 

@@ -93,8 +93,12 @@ def _activities(context: SiteContext, count: int) -> list[_Activity]:
 
 
 def _sure(compared: Ratio | None) -> Ratio | None:
-    """Only data of good quality prove a stop or a decline: a frozen register shows no growth either."""
-    return compared if compared is not None and compared.datum.quality is Quality.GOOD else None
+    """Only data of good quality prove a stop or a decline: a frozen register shows no growth either.
+
+    A calibration that ended excuses nothing, or letting it end would silence the rules.
+    """
+    sure = compared is not None and (compared.datum.quality is Quality.GOOD or compared.datum.only_uncalibrated)
+    return compared if sure else None
 
 
 def _activity_decline(context: SiteContext, policy: RulePolicy, open_since: Mapping[str, datetime]) -> list[Finding]:

@@ -152,11 +152,14 @@ def test_after_its_calibration_a_device_is_doubted_until_it_is_renewed(meter: st
     note(meter, Passport(date(2023, 1, 1), (ended - timedelta(days=1)).date()), START - timedelta(days=1))
     store(meter, readings())
     look(meter)
-    doubted = "SELECT valid_from, quality, evidence -> 'calibration_expired' FROM observation WHERE quantity = %s"
+    doubted = (
+        "SELECT valid_from, quality, evidence -> 'calibration_expired', evidence -> 'otherwise_good' FROM observation"
+        " WHERE quantity = %s"
+    )
     days = rows(meter, doubted + " ORDER BY 1", ("energy_kwh_per_day",))
     assert len(days) == DAYS - 1 or len(days) == DAYS
-    for begin, quality, named in days:
-        assert (quality, named) == (("doubtful", ["m"]) if begin >= ended else ("good", None)), begin
+    for begin, *said in days[:-1]:
+        assert said == (["doubtful", ["m"], True] if begin >= ended else ["good", None, None]), begin
     flagged = "SELECT coalesce(sum(readings), 0) FROM reading_quality WHERE flags & %s > 0"
     assert number(meter, flagged, (int(Flag.UNCALIBRATED),)) == 3 * (6 * 48 + 1)
     renewed = ended + timedelta(days=3)

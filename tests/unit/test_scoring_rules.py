@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -127,6 +128,18 @@ def test_frozen_sensor() -> None:
     result = evaluate(SiteKind.FACTORY, diary.rows, START, LAST)
     check_detected(result.transitions, "sensor_frozen", Priority.MEDIUM, 4)
     assert {step.rule for step in result.transitions} == {"sensor_frozen"}, "a frozen register proves no standstill"
+
+
+@pytest.mark.parametrize("otherwise_good", [True, False])
+def test_a_calibration_that_ended_does_not_silence_a_stop(otherwise_good: bool) -> None:
+    evidence = {"calibration_expired": ["m"], "otherwise_good": otherwise_good}
+    rows = [
+        replace(row, quality=Quality.DOUBTFUL, evidence=evidence)
+        if row.quantity in ("energy_kwh_per_day", "running_hours_per_day") and row.valid_from >= morning(ONSET) else row
+        for row in factory(work=lambda day: 0.0 if day >= ONSET else 1.0).rows
+    ]  # fmt: skip
+    result = evaluate(SiteKind.FACTORY, rows, START, date(2026, 8, 30))
+    assert bool(raised(result.transitions, "production_stop")) is otherwise_good
 
 
 def test_gateway_outage_with_burst_clears_again() -> None:
