@@ -39,7 +39,16 @@ _CHROMA_REGION = 5.0
 _SUPPORT = 0.3
 """Share of a changed region in which the pictures must differ."""
 _LEAST_M2 = {"stock": 5.0, "vehicles": 2.0, "roof": 15.0, "construction": 40.0, "other": 5.0}
-_SAME_PLACE_M = 1.2
+_SURE_HALL = 0.5
+"""Mean difference of the probabilities of a roof on both dates from which on a hall was built or taken down."""
+_SURE_OTHER = 0.45
+"""Least confidence of what belongs to no class: 9 of chroma or 14 of lightness."""
+_AMID = 0.5
+"""Share of roof on both dates around a region from which on it is a part of that roof."""
+_AROUND_M = 1.5
+_SAME_PLACE_M, _SAME_PLACE_LENGTHS, _SAME_BOX_IOU = 1.2, 0.2, 0.5
+"""Centres this near, in metres or lengths of the shorter one, or boxes that overlap so much, are one vehicle's. An upright
+box around a car that stands obliquely covers half of its neighbour's: a smaller overlap says nothing."""
 _BOX_CORE = 0.7
 """A vehicle's upright box is wider than the vehicle: this part of it is named as changed."""
 _MOVED_AREA, _MOVED_COLOUR = 0.25, 9.0
@@ -93,12 +102,8 @@ def find_changes(before: View, after: View, inside: BaseGeometry | None = None) 
     differ = valid & ((maps.structure > _STRUCTURE) | (maps.chroma > _CHROMA) | (np.abs(maps.lightness) > _LIGHTNESS))
     vehicles = _vehicles(before, after, valid)
     stock = _of_class("stock", before, after, (before.goods, after.goods), differ, maps)
-    halls = [
-        item for item in _of_class("construction", before, after, (before.roof, after.roof), differ, maps)
-        if _compact(item.geometry)
-    ]
     roofs = _roofs(before, after, maps, differ)
-    known = [*vehicles, *stock, *halls, *roofs]
+    known = [*vehicles, *stock, *roofs, *_halls(before, after, maps, differ, roofs)]
     rest = _rest(before, after, maps, known)
     found = [*known, *rest]
     if inside is not None:
@@ -109,10 +114,9 @@ def find_changes(before: View, after: View, inside: BaseGeometry | None = None) 
 def _vehicles(before: View, after: View, valid: Mask) -> list[Change]:
     found: list[Change] = []
     for there, elsewhere, direction in ((after, before, APPEARED), (before, after, VANISHED)):
-        others = [item.geometry for item in elsewhere.vehicles]
         lab = _lab(there.rgb)
         for item in there.vehicles:
-            if item.confidence < there.vehicle_threshold or any(_same_place(item.geometry, other) for other in others):
+            if item.confidence < there.vehicle_threshold or any(_same_place(item, other) for other in elsewhere.vehicles):
                 continue
             core = scale(item.geometry, _BOX_CORE, _BOX_CORE)
             part, pixels = _patch(core, there.grid)
@@ -121,9 +125,17 @@ def _vehicles(before: View, after: View, valid: Mask) -> list[Change]:
     return found
 
 
-def _same_place(one: BaseGeometry, other: BaseGeometry) -> bool:
-    overlap = one.intersection(other).area
-    return bool(overlap > 0.3 * min(one.area, other.area) or one.centroid.distance(other.centroid) < _SAME_PLACE_M)
+def _same_place(one: Located, other: Located) -> bool:
+    near = max(_SAME_PLACE_M, _SAME_PLACE_LENGTHS * min(_length_m(one), _length_m(other)))
+    if one.geometry.centroid.distance(other.geometry.centroid) < near:
+        return True
+    shared = one.geometry.intersection(other.geometry).area
+    return bool(shared > _SAME_BOX_IOU * (one.geometry.area + other.geometry.area - shared))
+
+
+def _length_m(item: Located) -> float:
+    west, south, east, north = item.geometry.bounds
+    return float(item.length_m or max(east - west, north - south))
 
 
 def _of_class(
@@ -171,9 +183,28 @@ def _regions(
     for region in locate_mask(mask, weight.astype(np.float32), view.grid, kind, _LEAST_M2[kind]):
         part, pixels = _patch(region.geometry, view.grid)
         support = float(differ[part][pixels].mean()) if pixels.any() else 0.0
-        if support >= _SUPPORT and not _is_light_or_plants(maps, part, pixels):
+        # A roof that is surely there on one date only is no shadow, though a pale one on grey ground looks like light.
+        light = region.confidence < _SURE_HALL if kind == "construction" else _is_light_or_plants(maps, part, pixels)
+        if support >= _SUPPORT and not light:
             sure = min(1.0, region.confidence * (0.5 + 0.5 * min(support / 0.7, 1.0)))
             found.append(Change(kind, direction, region.geometry, sure, _colour(lab[part], pixels)))
+    return found
+
+
+def _halls(
+    before: View, after: View, maps: ChangeMaps, differ: Mask, roofs: Sequence[Change]
+) -> list[Change]:
+    """Halls built or taken down; a part of a roof that no longer looks like one is the roof's, unless `roofs` have it."""
+    on_both = np.minimum(before.roof, after.roof) >= _SURE
+    found: list[Change] = []
+    for item in _of_class("construction", before, after, (before.roof, after.roof), differ, maps):
+        if not _compact(item.geometry):
+            continue
+        part, pixels = _patch(item.geometry.buffer(_AROUND_M).difference(item.geometry), before.grid)
+        if not pixels.any() or on_both[part][pixels].mean() < _AMID:
+            found.append(item)
+        elif sum(item.geometry.intersection(other.geometry).area for other in roofs) < 0.5 * item.area_m2:
+            found.append(replace(item, kind="roof", direction=ALTERED))
     return found
 
 
@@ -208,7 +239,8 @@ def _rest(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) 
     found = []
     for item in _regions("other", ALTERED, mask, weight, after, mask, maps):
         large = item.area_m2 >= _LEAST_M2["construction"] and _compact(item.geometry)
-        found.append(replace(item, kind="construction") if large else item)
+        if large or item.confidence >= _SURE_OTHER:
+            found.append(replace(item, kind="construction") if large else item)
     return found
 
 

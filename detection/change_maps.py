@@ -64,7 +64,7 @@ def change_maps(
         chroma=chroma,
         lightness=np.asarray(lightness, np.float32),
         shade=_shade(before, lit, gsd_m),
-        green=_green(before) | _green(lit),
+        green=_green(before) | _green(after) | _green(lit),  # a hazy date's light leaves little green in the other
         valid=valid,
     )
 

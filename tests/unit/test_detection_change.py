@@ -101,6 +101,45 @@ def test_a_roof_covered_anew_is_a_roof_change() -> None:
     assert found.kind == "roof" and found.area_m2 == pytest.approx(40 * 50 * 0.09, rel=0.15)
 
 
+def test_a_pale_hall_on_grey_ground_is_no_light() -> None:
+    bare = ground()
+    built, roof = block(bare, 30, 30, (175, 178, 182), 40)
+    maps = change_maps(bare, built, np.ones((SIDE, SIDE), np.bool_), 0.3)
+    assert maps.shade[35:65, 35:65].mean() > 0.75, "it looks as if a shadow had gone"
+    (hall,) = find_changes(view(bare), view(built, None, roof))
+    assert (hall.kind, hall.direction) == ("construction", APPEARED)
+    assert find_changes(view(bare), view(built, None, 0.45 * roof)) == [], "unsure of the roof: it may be light"
+
+
+def test_a_strip_of_a_roof_that_looks_like_none_is_the_roofs() -> None:
+    rgb, roof = block(ground(), 20, 20, (120, 118, 122), 100)
+    opened, torn = rgb.copy(), roof.copy()
+    opened[60:85, 25:115] = (86, 83, 82)
+    torn[60:85, 25:115] = 0.0
+    (found,) = find_changes(view(rgb, None, roof), view(opened, None, torn))
+    assert (found.kind, found.direction) == ("roof", "altered")
+    assert found.area_m2 == pytest.approx(25 * 90 * 0.09, rel=0.15)
+
+
+def test_the_neighbour_of_a_gone_car_that_stands_obliquely_is_not_that_car() -> None:
+    here = Located(box(350_010, 3_450_010, 350_014.4, 3_450_014.4), 32651, 0.9, "car", 4.5)
+    beside = replace(here, geometry=box(350_011.8, 3_450_011.8, 350_016.2, 3_450_016.2))
+    assert here.geometry.intersection(beside.geometry).area > 0.3 * here.geometry.area
+    (gone,) = find_changes(view(ground(), vehicles=(here, beside)), view(ground(), vehicles=(beside,)))
+    assert (gone.kind, gone.direction) == ("vehicles", VANISHED) and gone.geometry.within(here.geometry)
+    lorry = Located(box(350_010, 3_450_010, 350_013, 3_450_022), 32651, 0.9, "heavy", 12.0)
+    again = replace(lorry, geometry=box(350_010, 3_450_011.9, 350_013, 3_450_023.9))
+    assert find_changes(view(ground(), vehicles=(lorry,)), view(ground(), vehicles=(again,))) == []
+
+
+def test_grass_seen_through_haze_is_grass() -> None:
+    rgb = np.clip(ground().astype(np.float32) * (0.55, 0.75, 0.35), 0, 255)
+    shaded = rgb.copy()
+    shaded[40:80, 50:90] *= 0.35
+    hazy = 0.3 * rgb + 130
+    assert find_changes(view(hazy.astype(np.uint8)), view(shaded.astype(np.uint8))) == []
+
+
 def test_vehicles_are_compared_by_place_and_half_seen_ones_are_not_gone() -> None:
     car = Located(box(350_010, 3_450_010, 350_014, 3_450_012), 32651, 0.9, "car", 4.2)
     faint = replace(car, confidence=0.3)
