@@ -143,7 +143,11 @@ def _housekeeping(args: argparse.Namespace, settings: Settings) -> Outcome:
     with Pool(settings.require_database(), size=1) as pool, pool.connection() as connection:
         pruned = jobs.prune(connection, now - KEEP_RUNS, now - KEEP_OUTPUTS)
     logs = Folders.under(settings.runtime).logs
-    return Outcome({"runs_removed": pruned["runs"], "outputs_cleared": pruned["outputs"], "logs_removed": _old_logs(logs)})
+    turned = local.turn_broker_log(settings.runtime)
+    return Outcome({
+        "runs_removed": pruned["runs"], "outputs_cleared": pruned["outputs"], "logs_removed": _old_logs(logs),
+        "broker_log_turned": turned,
+    })  # fmt: skip
 
 
 def _old_logs(folder: Path) -> int:

@@ -17,7 +17,7 @@ from collateral.domain import Device
 from collateral.errors import InvalidInputError, ServiceError
 from collateral.services import local
 from collateral.services.mosquitto import FLEET, INGEST, Mosquitto, hash_password
-from collateral.services.system import process_birth, server_account, write_private
+from collateral.services.system import write_private
 from iot.topics import Channel, build_topic
 
 
@@ -42,9 +42,8 @@ class BrokerAccounts:
         return len(hashes)
 
     def turn_log(self) -> bool:
-        """Starts a new log where the present one is long; returns whether it did. See `sync`."""
-        broker, pid = self._broker()
-        return pid is not None and broker.turn_log(pid)
+        """Starts a new log where the present one is long; returns whether it did."""
+        return local.turn_broker_log(self._runtime)
 
     def audit(self, on: bool) -> bool:
         """Turns on or off what tells of topics of other devices where the broker has no plugin for it. See `sync`."""
@@ -52,18 +51,13 @@ class BrokerAccounts:
         return pid is not None and broker.audit(on, pid)
 
     def _broker(self) -> tuple[Mosquitto, int | None]:
-        """The broker, and its process where it runs."""
-        state = local.read_state(self._runtime)
-        server = state.servers.get("broker")
-        if server is None:
+        found = local.private_broker(self._runtime)
+        if found is None:
             raise ServiceError(
                 f"No private broker is known under {self._runtime}; start it with `collateral services up`, or hand the "
                 "file of `collateral devices export` to your own broker."
             )
-        home = Path(state.home or self._runtime)
-        broker = Mosquitto(home, local.broker_binaries(self._runtime), server_account(home / "postgres"))
-        runs = server.birth is not None and process_birth(server.pid) == server.birth
-        return broker, server.pid if runs else None
+        return found
 
 
 def register(pool: Pool, device: Device, by: str) -> None:

@@ -168,6 +168,24 @@ def broker_binaries(runtime: Path) -> mosquitto.BrokerBinaries:
     return found or mosquitto.prefix_broker(provision(DATABASE_AND_BROKER, cache_folders(runtime)))
 
 
+def private_broker(runtime: Path) -> tuple[mosquitto.Mosquitto, int | None] | None:
+    """The private broker of a runtime folder, and its process where it runs; None when none was ever started there."""
+    state = read_state(runtime)
+    server = state.servers.get("broker")
+    if server is None:
+        return None
+    home = Path(state.home or runtime)
+    broker = mosquitto.Mosquitto(home, broker_binaries(runtime), server_account(home / "postgres"))
+    runs = server.birth is not None and process_birth(server.pid) == server.birth
+    return broker, server.pid if runs else None
+
+
+def turn_broker_log(runtime: Path) -> bool:
+    """Starts a new log of the private broker where the present one is long; returns whether it did."""
+    found = private_broker(runtime.resolve())
+    return found is not None and found[1] is not None and found[0].turn_log(found[1])
+
+
 def _runs(server: ServerState) -> bool:
     return server.birth is not None and process_birth(server.pid) == server.birth and answers(server.port)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -383,6 +386,36 @@ def test_the_private_broker_keeps_its_listener_for_devices(services_runtime: Pat
             with pytest.raises(ServiceError, match="services down"):
                 local.ensure(runtime, database_url="unused", tls=replace(tls, client_certificates=True))
             local.down(runtime)
+    finally:
+        local.down(runtime)
+
+
+def test_the_watch_records_frees_and_ends_when_asked(pool: Pool, database: str, services_runtime: Path) -> None:
+    runtime = Path(tempfile.mkdtemp(prefix="watch-", dir=services_runtime))
+    runtime.chmod(0o755)
+    try:
+        endpoints = local.ensure(runtime, database_url=database)
+        stranger = f"mqtt://127.0.0.1:{endpoints.mqtt_url.rpartition(':')[2]}"
+        environment = {**os.environ, "COLLATERAL_DATABASE_URL": database, "COLLATERAL_RUNTIME": str(runtime)}
+        command = [sys.executable, "-m", "collateral.cli", "security", "watch", "--every", "0.2", "--json"]
+        with pool, pool.connection() as connection:
+            devices.set_credential(connection, "m1", hash_password("word"), "ann")
+            devices.block_until(connection, "m1", datetime.now(UTC))
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+            try:
+                assert visit(stranger, "stranger") == "Not authorized"
+                wait_for(lambda: number(database, "SELECT count(*) FROM security_event WHERE client = 'stranger'") == 1)
+                account = endpoints.mqtt_url.replace("ingest:", "m1:")
+                word = account.rpartition("@")[0].rpartition(":")[2]
+                wait_for(lambda: visit(account.replace(word, "word"), "m1") == "Success", what="the block ends")
+            finally:
+                process.terminate()
+            said = json.loads(process.communicate(timeout=30)[0])
+        assert process.returncode == 0 and said["events"] >= 1
+        folder = runtime / "mosquitto"
+        assert folder.stat().st_mode & 0o777 == 0o700 and (folder / "plugin").stat().st_mode & 0o777 == 0o700
+        for name in ("passwords", "devices", "access", "mosquitto.conf", "broker.log"):
+            assert (folder / name).stat().st_mode & 0o077 == 0, name
     finally:
         local.down(runtime)
 
