@@ -27,7 +27,7 @@ from collateral.progress import progress
 from collateral.quantities import READING_QUANTITIES, Adds
 from data_samples.telemetry import DECIMALS, DeviceSeries
 from data_samples.world import World
-from iot.mqtt import drop, leave, make_client
+from iot.mqtt import leave, make_client
 from iot.payload import encode_last_will, encode_status, encode_telemetry
 from iot.topics import Channel, build_topic
 
@@ -143,10 +143,6 @@ class Link:
                 info.wait_for_publish(max(deadline - time.monotonic(), 0.001))
         self._pending = [info for info in self._pending if not info.is_published()]
         return len(self._pending)
-
-    def break_line(self) -> None:
-        """Drops the connection without a word, as a power cut does: the broker publishes the last will."""
-        drop(self._client)
 
     def close(self, deadline: float) -> None:
         """Says offline and leaves."""

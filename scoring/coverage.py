@@ -216,6 +216,7 @@ def covenant_finding(coverage: Coverage) -> Finding | None:
             "outstanding": coverage.outstanding,
             "value": coverage.value,
             "coverage": coverage.ratio,
+            "pledge_ratio": coverage.pledge_ratio,
             "coverage_by_most_favourable_witness": most,
             "covenant": coverage.covenant,
         },

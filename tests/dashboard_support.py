@@ -47,7 +47,7 @@ def fill(url: str, evidence: Path) -> int:
         observations.write_observations(connection, _observations())
         for number, days in enumerate((70, 5)):
             _scene(connection, number, NOW - timedelta(days=days), evidence)
-        seen = observations.observation_series(connection, "S1", "vehicle_count")
+        seen = observations.observation_revisions(connection, ["S1"], ["vehicle_count"])
         return alerts.raise_alert(
             connection,
             alerts.NewAlert(

@@ -24,7 +24,7 @@ _HIDDEN = frozenset({"observation_id", "quantity"})
 _PERCENT = frozenset(
     {
         "share_of_normal", "running_share_of_normal", "coverage", "coverage_by_most_favourable_witness", "covenant",
-        "tags_present_share", "reporting_ratio", "working_inverters", "inverter_yield_ratio", "gap", "sigma",
+        "pledge_ratio", "tags_present_share", "reporting_ratio", "working_inverters", "inverter_yield_ratio", "gap", "sigma",
     }
 )
 _VERBS: Mapping[str, AlertState] = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from dash import html
 from dash.development.base_component import Component
 
+from collateral.coordinates import CoordinateSystem, from_wgs84
+from collateral.domain import Site
 from dashboard.components.parts import card, empty, term
 from dashboard.model import LoanView, SiteView, Viewer
 
@@ -17,6 +20,7 @@ def facts_card(viewer: Viewer, view: SiteView) -> Component:
         term(t("site.borrower"), f.name(borrower.name, borrower.name_en) if borrower else site.borrower_id),
         term(t("site.kind"), t(f"kind.{site.kind}")),
         term(t("site.zone"), site.time_zone),
+        *_position(viewer, site),
         term(t("site.devices"), f.number(len(view.devices))),
     ]
     if borrower and borrower.group_name:
@@ -27,6 +31,15 @@ def facts_card(viewer: Viewer, view: SiteView) -> Component:
         terms.append(term(t("site.panels"), f"{f.number(site.panel_area_m2)} m²"))
     loans = [_loan(viewer, one) for one in view.loans] or [empty(t("loan.none"))]
     return card(t("site.facts"), html.Dl(terms, className="terms"), html.H3(t("loan.title")), *loans)
+
+
+def _position(viewer: Viewer, site: Site) -> list[Component]:
+    """The middle of the site, in the system of satellites and in the one Chinese maps are searched by (latitude first)."""
+    middle = site.geometry.representative_point()
+    here = np.array([[middle.x, middle.y]])
+    drawn = from_wgs84(here, CoordinateSystem.GCJ02)
+    shown = {"site.position": here} | ({} if np.array_equal(here, drawn) else {"site.position_gcj": drawn})
+    return [term(viewer.t(key), f"{at[0, 1]:.5f}, {at[0, 0]:.5f}") for key, at in shown.items()]
 
 
 def _loan(viewer: Viewer, one: LoanView) -> Component:

@@ -14,13 +14,13 @@ from shapely.geometry import Polygon
 
 from collateral.cli import main
 from collateral.db import reference
-from collateral.db.observations import latest_observations
+from collateral.db.observations import observation_revisions
 from collateral.db.pool import Pool, Role
 from collateral.domain import Borrower, Portfolio, Site, SiteKind, Source
 from collateral.errors import InvalidInputError, UsageError
 from collateral.settings import Settings
-from data_samples.infrared import DrawnPlant, draw_plant
 from detection.module_command import scan_modules
+from tests.infrared_support import DrawnPlant, draw_plant
 
 TAKEN = datetime(2026, 5, 4, 3, 30, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def test_share_of_faulty_modules_is_observed_once_with_evidence_and_rows(
     again = scan_modules(plant.mosaic, plant.outlines, "S1", settings, pool)
     assert (first.written, again.written) == (1, 0)
     with pool.connection() as connection:
-        (seen,) = [o for o in latest_observations(connection, ["S1"]) if o.quantity == "faulty_module_share"]
+        (seen,) = observation_revisions(connection, ["S1"], ["faulty_module_share"])
     assert (seen.source, seen.valid_from) == (Source.IMAGERY, TAKEN)
     assert seen.evidence["denominator"] == plant.modules == 40
     assert seen.evidence["faulty"] == first.reading.faulty

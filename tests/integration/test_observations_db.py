@@ -15,11 +15,8 @@ from hypothesis import strategies as st
 
 from collateral.db.observations import (
     in_force,
-    latest_observations,
     observation_revisions,
-    observation_series,
     observations_as_known,
-    observations_by_id,
     write_observations,
 )
 from collateral.db.pool import Pool, Role
@@ -75,19 +72,6 @@ def test_dirty_sites_are_marked_only_when_something_was_written(pool: Pool) -> N
         write_observations(connection, [observation()])
         cursor.execute("SELECT count(*) FROM dirty_site")
         assert cursor.fetchone() == (0,)
-
-
-def test_latest_series_and_ids(pool: Pool) -> None:
-    rows = [observation(float(n), valid_from=DAY + timedelta(days=n), valid_to=DAY + timedelta(days=n + 1),
-                        known_at=DAY + timedelta(days=n + 2)) for n in range(5)]
-    with pool.connection() as connection:
-        write_observations(connection, rows)
-        assert [o.value for o in latest_observations(connection, ["S1"])] == [4.0]
-        assert [o.value for o in latest_observations(connection, known_at=DAY + timedelta(days=4))] == [2.0]
-        series = observation_series(connection, "S1", "energy_kwh_per_day", since=DAY + timedelta(days=1))
-        assert [o.value for o in series] == [1.0, 2.0, 3.0, 4.0]
-        ids = [o.observation_id for o in series if o.observation_id is not None]
-        assert observations_by_id(connection, ids) == series
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,13 @@ import psycopg2
 import pytest
 import rasterio
 import torch
+from psycopg2.extensions import connection as Connection  # noqa: N812
 from shapely.geometry import box, shape
 from shapely.ops import unary_union
 
 from collateral.cli import main
 from collateral.db import reference
-from collateral.db.observations import latest_observations, observation_revisions
+from collateral.db.observations import observation_revisions
 from collateral.db.pool import Pool, Role, fetch_dicts
 from collateral.db.scenes import scenes_of_site
 from collateral.domain import Borrower, Observation, Portfolio, Quality, Site, SiteKind, Slot, Source, SubjectKind
@@ -101,16 +102,22 @@ def zeroed(tmp_path: Path) -> Path:
     return folder
 
 
+def newest(connection: Connection) -> list[Observation]:
+    """The newest statement about each subject and quantity."""
+    rows = sorted(observation_revisions(connection), key=lambda o: (o.valid_from, o.known_at, o.revision or 0))
+    return list({(o.subject_kind, o.subject_id, o.quantity, o.source): o for o in rows}.values())
+
+
 def values(pool: Pool) -> dict[tuple[str, str], float]:
     with pool.connection() as connection:
-        return {(o.subject_id, o.quantity): o.value for o in latest_observations(connection)}
+        return {(o.subject_id, o.quantity): o.value for o in newest(connection)}
 
 
 def test_a_scan_leaves_observations_evidence_and_results(settings: Settings, pool: Pool, scenes: Path) -> None:
     summary = run_scan(str(scenes), settings, pool, history=True)
     assert (summary.done, summary.failed, summary.rejected, summary.scenes) == (5, 0, {}, 2)
     with pool.connection() as connection:
-        found = latest_observations(connection)
+        found = newest(connection)
         (warehouse,) = scenes_of_site(connection, "W1")
         models = fetch_dicts(connection, "SELECT name, sha256, card ->> 'sha256' AS on_card FROM model")
     assert {row["name"] for row in models} == {"vehicles", "slots", "panels", "stock"}

@@ -16,7 +16,7 @@ import pytest
 from collateral.errors import ServiceError
 from data_samples.fleet import FleetReport, Link, live_devices, run_fleet
 from data_samples.world import World, make_config, plan_world, write_world
-from iot.mqtt import leave, make_client
+from iot.mqtt import drop, leave, make_client
 from tests.services_support import Broker
 
 Message = tuple[str, dict[str, Any]]
@@ -102,7 +102,7 @@ def test_status_is_retained_and_the_will_speaks_when_the_line_breaks(
     with listening(broker, topic) as heard:
         wait_for(heard, 1)
         assert heard[0][1]["state"] == "online"
-        link.break_line()
+        drop(link._client)
         wait_for(heard, 2)
         assert heard[1][1] == {"v": 1, "state": "offline", "reason": "last_will"}
     link.close(time.monotonic() + 1)

@@ -24,8 +24,6 @@ ALLOWED: dict[str, frozenset[str]] = {
     "data_samples": FIRST_PARTY - {"benchmarks"},
     "benchmarks": FIRST_PARTY,
 }
-ALLOWED_MODULES = {("dashboard", "imagery.tiles")}
-"""Single modules that may be imported across packages: the dashboard serves map tiles."""
 HEAVY = {"torch", "torchvision", "rasterio", "dash", "geopandas", "pandas", "matplotlib"}
 
 
@@ -100,9 +98,7 @@ EVERY = [one for package in sorted(FIRST_PARTY) for file in source_files(package
 
 def forbidden(one: Import) -> bool:
     target = one.module.partition(".")[0]
-    if target == one.package or target in ALLOWED[one.package]:
-        return False
-    return (one.package, one.module) not in ALLOWED_MODULES
+    return target != one.package and target not in ALLOWED[one.package]
 
 
 def test_the_packages_are_those_of_the_table() -> None:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from collateral.errors import InvalidInputError
-from data_samples.infrared import draw_plant
 from detection.arrays import Floats, floats
 from detection.infrared import open_infrared
 from detection.metrics import wilson
@@ -30,6 +29,7 @@ from detection.rectify import upright
 from detection.weightfile import Card
 from imagery.grid import apply_affine
 from imagery.raster import RasterRejectedError, Reason
+from tests.infrared_support import draw_plant
 
 UTM = "EPSG:32650"
 EAST, NORTH, GSD = 500_000.0, 3_400_000.0, 0.05
