@@ -15,7 +15,7 @@ from scoring.context import Ratio, SiteContext
 from scoring.evidence import Datum
 from scoring.findings import Finding, Sample, ids
 from scoring.indicators import INDICATORS, YARD, figure_of, likelihood
-from scoring.policy import RulePolicy
+from scoring.policy import BaselinePolicy, RulePolicy
 
 _ONE_IN_TEN = 1.28
 _Z95 = 1.96
@@ -34,13 +34,18 @@ def stock_seen_less(context: SiteContext, policy: RulePolicy, open_since: Mappin
     for row_key, kind, subject_id, ground_m2 in _places_of_stock(context):
         row = _ROW[row_key]
         subject = f"{kind}:{subject_id}"
-        rules = context.policy.indicators[row_key]
+        least = context.policy.indicators[row_key].least_normal
         samples = []
-        for part in context.scene_ratios(row.quantity, subject, rules.baseline, context.at - _BACK, False):
-            if part.baseline is not None and part.baseline.median >= rules.least_normal:
+        for part in context.scene_ratios(row.quantity, subject, _stock(context), context.at - _BACK, False):
+            if part.baseline is not None and part.baseline.median >= least:
                 samples += _fallen(context, policy, part, part.baseline.median, ground_m2)
         found.append(Finding(kind, subject_id, tuple(samples[-2 * policy.window :])))
     return found
+
+
+def _stock(context: SiteContext) -> BaselinePolicy:
+    """The scatter of stock: of marked places too, whose indicator also meets vehicles and tags in `agreement`."""
+    return context.policy.indicators["stock_cover"].baseline
 
 
 def _places_of_stock(context: SiteContext) -> list[tuple[str, SubjectKind, str, float]]:
