@@ -106,7 +106,8 @@ window.collateral = Object.assign({}, window.collateral, (function () {
       group.clearLayers();
       const box = map.getBounds();
       const wide = box.getEast() - box.getWest();
-      const step = STEPS.find(one => wide / one >= 5) || STEPS[STEPS.length - 1];
+      const least = Math.min(5, map.getSize().x / 160);  /* fewer on narrow maps, where labels would overlap */
+      const step = STEPS.find(one => wide / one >= least) || STEPS[STEPS.length - 1];
       for (let lon = Math.ceil(box.getWest() / step) * step; lon <= box.getEast(); lon += step) {
         group.addLayer(L.polyline([[box.getSouth(), lon], [box.getNorth(), lon]], style));
         group.addLayer(label([box.getNorth(), lon], degrees(lon, 'E', 'W', step), 'degree-lon'));

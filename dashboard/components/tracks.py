@@ -86,7 +86,7 @@ def _map(viewer: Viewer, view: TracksView) -> Component:
     t, f = viewer.t, viewer.f
     drawn = thinned(view.journeys)
     tips = [_tip(viewer, view, one) for one in drawn]
-    said = {kind: t(f"track_area.{kind}") for kind in (*FenceKind, "site", "agreed")}
+    said = {str(kind): t.named("track_area", kind) for kind in (*FenceKind, "site", "agreed")}
     names = {one.fence_id: f.name(one.name, one.name_en) for one in view.fences}
     marks = flag_features(drawn, [[mark(viewer, flag) for flag in one.flags] for one in drawn])
     layers = (
@@ -118,7 +118,7 @@ def _legend(viewer: Viewer, view: TracksView) -> Component:
     lines = [(kind, t(f"track.{kind}")) for kind in ("trip", "stop", "silence", "flagged") if kind in there]
     drawn = {one.kind.value for one in view.fences} | ({"agreed"} if any(one.corridor for one in view.assets) else set())
     drawn = drawn - {"corridor"} if "agreed" in drawn else drawn
-    areas = [(kind, t(f"track_area.{kind}")) for kind in ("site", "agreed", *FenceKind) if kind in drawn | {"site"}]
+    areas = [(kind, t.named("track_area", kind)) for kind in ("site", "agreed", *FenceKind) if kind in drawn | {"site"}]
     items = [
         html.Li([html.Span(className=f"swatch swatch-{kind}", **aria(hidden="true")), html.Span(text)])
         for kind, text in (*lines, *areas)
@@ -169,7 +169,7 @@ def _row(viewer: Viewer, view: TracksView, one: Journey, several: bool) -> Compo
             html.Td([f.moment(one.begins, zone), html.Span(_lasting(viewer, hours_of(one)), className="note")]),
             *who,
             html.Td(t(f"track.{one.kind}")),
-            html.Td(where),
+            html.Td(where, className="tracks-where"),
             html.Td(t("tracks.km", n=f.number(one.length_m / 1000, 1)) if trip else NOTHING, className="number"),
             html.Td(speed, className="number"),
             html.Td(marks, className="tracks-marks"),

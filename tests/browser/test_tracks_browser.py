@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,8 +17,14 @@ from tests.dashboard_support import NOW
 from tests.tracks_support import fill_tracks
 
 pytestmark = pytest.mark.browser
-SLOW_MS = 30_000
-"""The first map of a process waits for its scripts."""
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """A map waits for its scripts, on a busy machine for long."""
+    expect.set_options(timeout=30_000)
+    yield
+    expect.set_options(timeout=5_000)
 
 
 def test_trips_stops_and_marks_on_map_and_table_in_both_languages_and_narrow(
@@ -28,9 +35,9 @@ def test_trips_stops_and_marks_on_map_and_table_in_both_languages_and_narrow(
         watched = Watched(page, url)
         sign_in(page, url, "risk_a", "/site/S3")
         card = page.locator("#site-tracks")
-        expect(card.locator("#tracks-sum")).to_contain_text(re.compile(r"28 trips, \d+ km · "), timeout=SLOW_MS)
+        expect(card.locator("#tracks-sum")).to_contain_text(re.compile(r"28 trips, \d+ km · "))
         expect(card.locator(".leaflet-interactive").first).to_be_attached()
-        expect(card.locator(".track-flag")).to_have_count(2, timeout=SLOW_MS)
+        expect(card.locator(".track-flag")).to_have_count(2)
         expect(card.locator(".degree").first).to_be_attached()
         marked = card.locator("tr.marked")
         expect(marked.first).to_be_visible()
@@ -39,7 +46,6 @@ def test_trips_stops_and_marks_on_map_and_table_in_both_languages_and_narrow(
         expect(card.locator("#tracks-table")).to_contain_text("the site → Customer A")
         card.locator(".track-flag").first.hover()
         expect(page.locator(".leaflet-tooltip")).to_be_visible()
-        page.screenshot(path=str(tmp_path / "wide_en.png"), full_page=True)
 
         shown = card.locator("#tracks-shown")
         expect(shown).to_contain_text(last.date().isoformat())
@@ -55,9 +61,10 @@ def test_trips_stops_and_marks_on_map_and_table_in_both_languages_and_narrow(
         expect(card.locator("#tracks-table")).to_contain_text("不明停留")
         expect(card.locator("#tracks-table")).to_contain_text("本场地 → 客户甲")
         page.set_viewport_size({"width": 390, "height": 844})
+        page.reload()
         expect(card.locator(".leaflet-interactive").first).to_be_attached()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        page.screenshot(path=str(tmp_path / "narrow_zh.png"), full_page=True)
+        card.screenshot(path=str(tmp_path / "narrow_zh.png"))
         assert watched.faults == []
 
 
