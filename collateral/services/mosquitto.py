@@ -31,6 +31,7 @@ from collateral.services.system import (
     port_is_free,
     process_birth,
     run_as,
+    say,
     write_private,
 )
 
@@ -231,7 +232,18 @@ class Mosquitto:
         self._write_passwords(passwords)
         write_private(self.folder / "access", ACCESS_LIST, self.account)
         door = build(self.folder / "plugin", self.account) if plugin else None
-        lines = [f"# {row.reason}\n{row.line}\n" for row in settings(self.folder, port, self.account, tls, door)]
+        pid, said = self._launch(port, tls, door)
+        if pid is None and door is not None and "plugin" in said:
+            say(f"the broker cannot load {door} and starts without it; remove the file to have it built again")
+            pid, said = self._launch(port, tls, None)
+        if pid is None:
+            raise ServiceError(f"Mosquitto did not start on 127.0.0.1:{port}: {said}")
+        return pid
+
+    def _launch(self, port: int, tls: Tls | None, plugin: Path | None) -> tuple[int | None, str]:
+        """The process id once it accepts connections; None, and what was said, when it does not."""
+        begin = self.log.stat().st_size if self.log.is_file() else 0
+        lines = [f"# {row.reason}\n{row.line}\n" for row in settings(self.folder, port, self.account, tls, plugin)]
         write_private(self.folder / "mosquitto.conf", "".join(lines), self.account)
         pid_file = self.folder / "pid"
         pid_file.unlink(missing_ok=True)
@@ -242,21 +254,18 @@ class Mosquitto:
             output=self.folder / "start.log",
         )
         pid = _await_listener(pid_file, port) if done.returncode == 0 else None
-        if pid is None:
-            raise ServiceError(
-                f"Mosquitto did not start on 127.0.0.1:{port}: {done.stdout.strip()[-300:]} {self.log} ends: "
-                f"{self.log_tail()}"
-            )
-        return pid
+        if pid is not None:
+            return pid, ""
+        return None, f"{done.stdout.strip()[-300:]} {self.log} says: {self._logged(begin)}"
 
     def version(self) -> str:
         """Version number of the broker."""
         return _version(self.binaries.broker)
 
-    def log_tail(self) -> str:
-        """The last lines of the log."""
+    def _logged(self, begin: int) -> str:
+        """The last lines of the log that begin after so many bytes."""
         try:
-            return self.log.read_text(errors="replace")[-700:].strip()
+            return self.log.read_bytes()[begin:].decode(errors="replace")[-700:].strip()
         except OSError as error:
             return f"({error.strerror})"
 

@@ -228,6 +228,16 @@ def test_without_the_plugin_the_watch_turns_the_debug_log_on(pool: Pool, broker:
         assert "PUBLISH" not in broker.server.log.read_bytes()[size:].decode()
 
 
+def test_a_broken_plugin_does_not_keep_the_broker_from_its_work(broker: Broker) -> None:
+    (plugin,) = (broker.server.folder / "plugin").glob("*.so")
+    assert f"plugin {plugin}\n" in (broker.server.folder / "mosquitto.conf").read_text()
+    broker.stop()
+    plugin.write_bytes(b"not a library")
+    broker.start()
+    assert visit(broker.mqtt_url, "ingest-1") == "Success"
+    assert "plugin" not in (broker.server.folder / "mosquitto.conf").read_text()
+
+
 def test_the_log_is_turned_and_nothing_in_it_is_lost_or_told_twice(pool: Pool, broker: Broker) -> None:
     with pool:
         watch = Watch(pool, broker.server.log)
