@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from collateral.errors import InvalidInputError, UsageError
+from collateral.services.mosquitto import ACCESS_LIST
 from iot.mqtt import make_client
 from iot.retention import read_policy
 from iot.routes_evaluate import read_journeys
@@ -49,6 +51,20 @@ def test_the_plugins_line_is_read_by_lengths() -> None:
     first, rest = read_events([f"2026-05-01T00:00:00: {said}"])
     assert (first.client, first.device_id, first.detail) == (client, "m1", {"action": "publish", "topic": topic})
     assert (rest.times, rest.client) == (7, "")
+
+
+def test_the_rules_for_emqx_are_those_of_the_private_broker() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text()
+    rules = re.findall(r'^\{allow, (all|\{username, "ingest"\}), (publish|subscribe), \[(.*)\]\}\.$', text, re.MULTILINE)
+    told = {(who == "all", act, topic.strip('"')) for who, act, topics in rules for topic in topics.split(", ")}
+    mine = set()
+    services, _, patterns = ACCESS_LIST.partition("user fleet")
+    for kind, lines in (("topic", services), ("pattern", patterns)):
+        for act, topic in re.findall(rf"^{kind} (read|write) (\S+)$", lines, re.MULTILINE):
+            named = topic.replace("%u", "${username}")
+            mine.add((kind == "pattern", "subscribe" if act == "read" else "publish", named))
+    assert told == mine and len(mine) > 10
+    assert "{deny, all}." in text
 
 
 @pytest.mark.parametrize("url", ["mqtt://ingest:pa/ssword@127.0.0.1:1883", "mqtt://u:p@[::1", "mqtt://u:p@host:99999"])
