@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
+import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from shapely import GeometryCollection
 from shapely.affinity import scale
 from shapely.geometry.base import BaseGeometry
 
@@ -72,6 +75,11 @@ class View:
     known: Mask | None = None
     """Pixels another detector answers for (panels); None: none."""
 
+    @cached_property
+    def lab(self) -> Grey:
+        """The picture in CIELAB, rows x columns x 3."""
+        return np.asarray(cv2.cvtColor(self.rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
+
 
 @dataclass(frozen=True)
 class Change:
@@ -114,14 +122,18 @@ def find_changes(before: View, after: View, inside: BaseGeometry | None = None) 
 def _vehicles(before: View, after: View, valid: Mask) -> list[Change]:
     found: list[Change] = []
     for there, elsewhere, direction in ((after, before, APPEARED), (before, after, VANISHED)):
-        lab = _lab(there.rgb)
+        places = shapely.centroid([item.geometry for item in elsewhere.vehicles])
         for item in there.vehicles:
-            if item.confidence < there.vehicle_threshold or any(_same_place(item, other) for other in elsewhere.vehicles):
+            if item.confidence < there.vehicle_threshold:
+                continue
+            apart = shapely.distance(places, item.geometry.centroid)
+            near = np.flatnonzero(apart < _SAME_PLACE_M + 2 * _length_m(item))
+            if any(_same_place(item, elsewhere.vehicles[number]) for number in near):
                 continue
             core = scale(item.geometry, _BOX_CORE, _BOX_CORE)
             part, pixels = _patch(core, there.grid)
             if pixels.any() and (pixels & valid[part]).sum() > 0.5 * pixels.sum():
-                found.append(Change("vehicles", direction, core, item.confidence, _colour(lab[part], pixels)))
+                found.append(Change("vehicles", direction, core, item.confidence, _colour(there.lab[part], pixels)))
     return found
 
 
@@ -161,12 +173,13 @@ def _of_class(
 
 def _covered(view: View) -> Mask:
     """Pixels under vehicles."""
-    mask = np.zeros(view.valid.shape, np.bool_)
-    for item in view.vehicles:
-        if item.confidence >= view.vehicle_threshold:
-            part, pixels = _patch(scale(item.geometry, _BOX_CORE, _BOX_CORE), view.grid)
-            mask[part] |= pixels
-    return mask
+    sure = [item.geometry for item in view.vehicles if item.confidence >= view.vehicle_threshold]
+    return _marked([scale(geometry, _BOX_CORE, _BOX_CORE) for geometry in sure], view.grid)
+
+
+def _marked(geometries: Sequence[BaseGeometry], grid: GridSpec) -> Mask:
+    """Pixels of any of them."""
+    return mask_inside(GeometryCollection(list(geometries)), grid)
 
 
 def _is_light_or_plants(maps: ChangeMaps, part: tuple[slice, slice], pixels: Mask) -> bool:
@@ -178,7 +191,6 @@ def _is_light_or_plants(maps: ChangeMaps, part: tuple[slice, slice], pixels: Mas
 def _regions(
     kind: str, direction: str, mask: Mask, weight: Grey, view: View, differ: Mask, maps: ChangeMaps
 ) -> list[Change]:
-    lab = _lab(view.rgb)
     found = []
     for region in locate_mask(mask, weight.astype(np.float32), view.grid, kind, _LEAST_M2[kind]):
         part, pixels = _patch(region.geometry, view.grid)
@@ -187,7 +199,7 @@ def _regions(
         light = region.confidence < _SURE_HALL if kind == "construction" else _is_light_or_plants(maps, part, pixels)
         if support >= _SUPPORT and not light:
             sure = min(1.0, region.confidence * (0.5 + 0.5 * min(support / 0.7, 1.0)))
-            found.append(Change(kind, direction, region.geometry, sure, _colour(lab[part], pixels)))
+            found.append(Change(kind, direction, region.geometry, sure, _colour(view.lab[part], pixels)))
     return found
 
 
@@ -225,9 +237,7 @@ def _rest(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) 
     grid = before.grid
     taken = (np.maximum(before.roof, after.roof) >= _NOT) | (np.maximum(before.goods, after.goods) >= _NOT)
     vehicles = [vehicle.geometry for view in (before, after) for vehicle in view.vehicles]
-    for geometry in (*(item.geometry for item in known), *vehicles):
-        part, pixels = _patch(geometry, grid)
-        taken[part] |= pixels
+    taken |= _marked([*(item.geometry for item in known), *vehicles], grid)
     for view in (before, after):
         taken |= view.known if view.known is not None else False
     taken = cv2.dilate(taken.astype(np.uint8), _disc(1.2 / grid.gsd_m)) > 0
@@ -270,10 +280,6 @@ def _alike(one: Change, other: Change) -> bool:
     if one.kind != other.kind or abs(one.area_m2 - other.area_m2) > _MOVED_AREA * max(one.area_m2, other.area_m2):
         return False
     return float(np.linalg.norm(np.subtract(one.colour, other.colour))) < _MOVED_COLOUR
-
-
-def _lab(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.asarray(cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
 
 
 def _colour(lab: NDArray[np.float32], pixels: Mask) -> tuple[float, float, float]:

@@ -84,9 +84,10 @@ def _nearest(first: NDArray[np.float32], second: NDArray[np.float32], reach: int
     """Smallest distance of each pixel to the other picture's neighbourhood, the larger of both ways."""
     there = np.full(first.shape[:2], np.inf, np.float32)
     back = there.copy()
+    one, other = ([floats(band) for band in cv2.split(image)] for image in (first, second))
     for columns, rows in _offsets(reach):
-        apart = first - _moved(second, columns, rows)
-        distance = floats(cv2.magnitude(apart[..., 0], apart[..., 1]))
+        apart = [a - _moved(b, columns, rows) for a, b in zip(one, other, strict=True)]
+        distance = floats(cv2.magnitude(*apart))
         np.minimum(there, distance, out=there)
         np.minimum(back, _moved(distance, -columns, -rows), out=back)
     return np.asarray(np.maximum(there, back), np.float32)
@@ -94,10 +95,10 @@ def _nearest(first: NDArray[np.float32], second: NDArray[np.float32], reach: int
 
 def _moved(values: NDArray[np.float32], columns: int, rows: int) -> NDArray[np.float32]:
     """Content moved by whole pixels, the border repeated."""
-    matrix = np.array([[1.0, 0.0, columns], [0.0, 1.0, rows]])
-    size = (values.shape[1], values.shape[0])
-    moved = cv2.warpAffine(values, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, np.float32)
+    height, width = values.shape[:2]
+    rim = max(abs(columns), abs(rows))
+    wide = cv2.copyMakeBorder(values, rim, rim, rim, rim, cv2.BORDER_REPLICATE)
+    return np.asarray(wide[rim - rows : rim - rows + height, rim - columns : rim - columns + width], np.float32)
 
 
 def _structure(before: NDArray[np.uint8], after: NDArray[np.uint8], gsd_m: float, reach: int) -> Grey:
@@ -119,13 +120,12 @@ def _structure(before: NDArray[np.uint8], after: NDArray[np.uint8], gsd_m: float
 def _shade(before: NDArray[np.uint8], after: NDArray[np.uint8], gsd_m: float) -> NDArray[np.bool_]:
     sigma = max(_SMOOTH_M / gsd_m, 0.5)
     first, second = (cv2.GaussianBlur(picture.astype(np.float32) + 1.0, (0, 0), sigma) for picture in (before, after))
-    ratio = np.log(second / first)
-    darker = ratio.mean(axis=2) < 0
-    drop = np.where(darker[..., None], ratio, -ratio)
-    level = drop.mean(axis=2)
+    red, green, blue = cv2.split(np.log(second / first))
+    mean = (red + green + blue) / np.float32(3)
+    level = -np.abs(mean)  # of the darker one over the lighter one
+    bluer = np.where(mean < 0, blue - red, red - blue)
     low, high = (np.log(v) for v in _SHADOW_RATIO)
-    blue = drop[..., 2] - drop[..., 0]
-    alike = (level > low) & (level < high) & (blue > _SHADOW_BLUE[0]) & (blue < _SHADOW_BLUE[1])
+    alike = (level > low) & (level < high) & (bluer > _SHADOW_BLUE[0]) & (bluer < _SHADOW_BLUE[1])
     return np.asarray(alike, np.bool_)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from detection.dataset import resample
 from detection.infer import PanelSegmenter, VehicleDetector
 from detection.locate import Located, locate_boxes
 from detection.stock import StockSegmenter
-from imagery.grid import GridSpec, PixelSize
-from imagery.reader import Pixels
+from imagery.grid import GridSpec, PixelSize, compose
+from imagery.reader import Pixels, moved_mask
 
 KEPT = 6
 """Dates of a site that are kept."""
@@ -48,11 +48,13 @@ def make_view(
     vehicles: VehicleDetector | None,
     panels: PanelSegmenter | None = None,
     native_gsd_m: float | None = None,
+    panel_pixels: Pixels | None = None,
 ) -> View:
     """Shrinks a registered window to GSD_M, finds goods and roofs on it and vehicles on the window itself.
 
     `pixels` lie on a grid of GSD_M or an exact part of it, the vehicle detector's own where vehicles are wanted. With
-    `panels` their pixels are known: they are not compared, how panels change is the panel detector's to say.
+    `panels` their pixels are known: they are not compared, how panels change is the panel detector's to say; they are looked
+    for on `panel_pixels`, the same window on the grid of `panels`, or on the window resampled to it.
     """
     factor = max(1, round(GSD_M / pixels.grid.gsd_m))
     grid = _coarser(pixels.grid, factor)
@@ -66,14 +68,24 @@ def make_view(
         boxes = vehicles.detect(pixels.rgb, floor=vehicles.threshold * _FLOOR, gsd_m=native_gsd_m)
         found = locate_boxes(boxes, pixels.grid, pixels.grid.footprint)
     limit = vehicles.threshold if vehicles is not None else 1.0
-    known = None if panels is None else _panels(pixels, panels, size)
+    known = None if panels is None else _panels(panel_pixels or _resampled(pixels, panels.gsd_m), panels, grid)
     return View(grid, rgb, np.asarray(valid, np.bool_), goods, roof, tuple(found), limit, known)
 
 
-def _panels(pixels: Pixels, panels: PanelSegmenter, size: tuple[int, int]) -> NDArray[np.bool_]:
-    found = panels.segment(resample(pixels.rgb, pixels.grid.gsd_m / panels.gsd_m)) >= _PANEL_FLOOR
-    shrunk = cv2.resize(found.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    return np.asarray(cv2.dilate(shrunk, np.ones((5, 5), np.uint8)) > 0, np.bool_)
+def _panels(pixels: Pixels, panels: PanelSegmenter, grid: GridSpec) -> NDArray[np.bool_]:
+    found = moved_mask(panels.segment(pixels.rgb) >= _PANEL_FLOOR, pixels.grid, grid)
+    return np.asarray(cv2.dilate(found.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0, np.bool_)
+
+
+def _resampled(pixels: Pixels, gsd_m: float) -> Pixels:
+    rgb = resample(pixels.rgb, pixels.grid.gsd_m / gsd_m)
+    return replace(pixels, rgb=rgb, grid=_scaled(pixels.grid, PixelSize(rgb.shape[1], rgb.shape[0])))
+
+
+def _scaled(grid: GridSpec, size: PixelSize) -> GridSpec:
+    """The same ground in so many pixels."""
+    part = Affine.scale(grid.size.width / size.width, grid.size.height / size.height)
+    return GridSpec(grid.epsg, compose(grid.affine, part), size)
 
 
 def _coarser(grid: GridSpec, factor: int) -> GridSpec:

@@ -179,7 +179,7 @@ class PanelConsumer:
         view = PanelView(record.scene_id, record.acquired_at, grid, window.pixels.rgb, inside, probability)
         reference = self._references.get(site_id, grid)
         if window.hidden_share <= _REFERENCE_HIDDEN:
-            self._references.offer(site_id, view, threshold)
+            self._references.offer(site_id, view, threshold, reference)
         if reference is None or reference.acquired_at >= record.acquired_at:
             return [], {"panel_state": "no earlier reference"}
         state = compare_panels(reference, view, threshold, self._error)

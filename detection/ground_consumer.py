@@ -55,7 +55,8 @@ class GroundConsumer:
         """Cover where goods stand in the open, changes where an earlier view is kept. A doubtful picture is not compared."""
         site, record = window.target.site, window.scene.record
         panels = self._panels if site.kind is SiteKind.SOLAR else None
-        view = make_view(window.pixels, self._segmenter, self._vehicles, panels, record.gsd_m)
+        on_panels = window.on_grids.get(self._panels.gsd_m)
+        view = make_view(window.pixels, self._segmenter, self._vehicles, panels, record.gsd_m, on_panels)
         method = method_of(self.name, self.model_sha256)
         changes, earlier, why = self._changes(window, view)
         goods = locate_mask(view.goods >= self._segmenter.threshold, view.goods, view.grid, "goods", _MIN_GOODS_M2)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import shapes
 from shapely.geometry import MultiPoint, Polygon, shape
 from shapely.geometry.base import BaseGeometry
 
 from detection.infer import Box
-from imagery.grid import GridSpec
+from imagery.grid import GridSpec, compose
 from imagery.target import to_lonlat
 
 
@@ -75,12 +76,17 @@ def locate_mask(
     """
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
     pixels = np.bincount(labels.ravel(), minlength=count)
-    means = np.bincount(labels.ravel(), weights=probability.ravel(), minlength=count) / np.maximum(pixels, 1)
-    least = min_area_m2 / grid.gsd_m**2
-    wanted = (pixels >= least) & (np.arange(count) > 0)
+    wanted = (pixels >= min_area_m2 / grid.gsd_m**2) & (np.arange(count) > 0)
+    if not wanted.any():
+        return []
+    x, y, width, height = cv2.boundingRect(wanted[labels].astype(np.uint8))
+    part = (slice(y, y + height), slice(x, x + width))  # outside of it there is nothing to outline
+    labels = labels[part].astype(np.int32)
+    means = np.bincount(labels.ravel(), weights=probability[part].ravel(), minlength=count) / np.maximum(pixels, 1)
+    moved = compose(grid.affine, Affine.translation(x, y))
     found = [
         Located(shape(outline).simplify(grid.gsd_m / 2), grid.epsg, float(means[int(number)]), label)
-        for outline, number in shapes(labels.astype(np.int32), mask=wanted[labels], transform=grid.affine)
+        for outline, number in shapes(labels, mask=wanted[labels], transform=moved)
     ]
     return sorted(found, key=lambda region: -region.geometry.area)
 

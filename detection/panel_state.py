@@ -141,9 +141,8 @@ class PanelReferences:
         picture = np.ascontiguousarray(rgb[..., ::-1]).astype(np.uint8)
         return PanelView(scene_id, acquired_at, grid, picture, layers[..., 1] > 0, probability)
 
-    def offer(self, site_id: str, view: PanelView, threshold: float) -> None:
-        """Keeps the view where there is no reference, an older date comes to light, or the plant has grown (`GROWN`)."""
-        kept = self.get(site_id, view.grid)
+    def offer(self, site_id: str, view: PanelView, threshold: float, kept: PanelView | None) -> None:
+        """Keeps the view where `get` gave None, an older date comes to light, or the plant has grown (`GROWN`)."""
         later = kept is not None and view.acquired_at >= kept.acquired_at
         if kept is None or not later or view.panels(threshold).sum() > GROWN * kept.panels(threshold).sum():
             self._put(site_id, view)

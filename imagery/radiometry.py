@@ -63,7 +63,7 @@ def normalise(window: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDA
     out = np.empty_like(bands)
     for number, fit in enumerate(fits):
         table = np.clip(np.rint(fit.gain * levels + fit.offset), 0, 255).astype(np.uint8)
-        out[..., number] = table[bands[..., number]]
+        out[..., number] = cv2.LUT(np.ascontiguousarray(bands[..., number]), table)
     return out.reshape(window.shape)
 
 
@@ -77,11 +77,11 @@ def fit_bands(
         )
     shape = (*window.shape[:2], -1)
     # A 3 x 3 mean: what is left of misregistration after alignment lies below a pixel.
-    moving, fixed = (cv2.blur(image, (3, 3)).astype(np.float64).reshape(shape) for image in (window, reference))
+    moving, fixed = (cv2.blur(image, (3, 3)).reshape(shape) for image in (window, reference))
     core = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     steps = max(1, int(np.ceil(np.sqrt(core.sum() / _SAMPLE))))
     chosen = core[::steps, ::steps]
-    x, y = moving[::steps, ::steps][chosen], fixed[::steps, ::steps][chosen]
+    x, y = (image[::steps, ::steps][chosen].astype(np.float64) for image in (moving, fixed))
     return tuple(_line(x[:, band], y[:, band]) for band in range(x.shape[1]))
 
 

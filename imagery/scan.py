@@ -53,6 +53,8 @@ class SiteWindow:
     known_at: datetime
     figures: Mapping[str, object]
     """Of quality and registration, for evidence."""
+    on_grids: Mapping[float, Pixels] = field(default_factory=dict)
+    """The same window on the grids of all detectors that see it, by pixel size in metres."""
 
 
 @dataclass(frozen=True)
@@ -264,14 +266,15 @@ class Scanner:
                 verdict = replace(verdict, doubtful=True)
         if not alignment.aligned:
             return Prepared("not_aligned", {}, cost, figures)
-        windows: dict[float, SiteWindow] = {}
+        on_grids: dict[float, Pixels] = {}
         for gsd_m in sorted({consumer.gsd_m for consumer in task.consumers}):
             pixels = read_pixels(task.scene.facts, task.target.grid(gsd_m), alignment.shift)
             cost += pixels.cost
             if hidden.any():
                 unseen = moved_mask(hidden, overview.grid, pixels.grid, alignment.shift)
                 pixels = replace(pixels, valid=pixels.valid & ~unseen)
-            windows[gsd_m] = self._window(task, pixels, verdict, figures)
+            on_grids[gsd_m] = pixels
+        windows = {gsd_m: self._window(task, gsd_m, on_grids, verdict, figures) for gsd_m in on_grids}
         return Prepared("", windows, cost, figures)
 
     def _aligned(
@@ -289,12 +292,15 @@ class Scanner:
         self._versions = (task.target.site.site_id, self._references.versions(task.target))
         return align(overview.luminance, rebuilt.luminance, overview.grid, usable), rebuilt, True
 
-    def _window(self, task: WindowTask, pixels: Pixels, verdict: Verdict, figures: Mapping[str, object]) -> SiteWindow:
+    def _window(
+        self, task: WindowTask, gsd_m: float, on_grids: Mapping[float, Pixels], verdict: Verdict,
+        figures: Mapping[str, object],
+    ) -> SiteWindow:
         known_at = task.scene.available_at if self._history else self._now()
         told = verdict.figures
         hidden = 1 - (1 - told.nodata_share) * (1 - told.cloud_share) * (1 - told.shadow_share)
         quality = Quality.DOUBTFUL if verdict.doubtful else Quality.GOOD
-        return SiteWindow(task.scene, task.target, pixels, hidden, quality, known_at, figures)
+        return SiteWindow(task.scene, task.target, on_grids[gsd_m], hidden, quality, known_at, figures, on_grids)
 
     def _reference(self, target: SiteTarget, candidates: Sequence[SceneFile], at: datetime) -> Reference | None:
         if self._versions[0] != target.site.site_id:

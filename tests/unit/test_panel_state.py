@@ -117,13 +117,13 @@ def test_references_are_kept_replaced_by_older_dates_and_when_the_plant_grows(tm
     rgb, panels = _plate()
     store = PanelReferences(tmp_path, "panels@1")
     assert store.get("S1", _grid(rgb.shape)) is None
-    store.offer("S1", _view(rgb, panels, None, 5), 0.5)
+    store.offer("S1", _view(rgb, panels, None, 5), 0.5, None)
     kept = store.get("S1", _grid(rgb.shape))
     assert kept is not None and np.array_equal(kept.panels(0.5), panels) and kept.acquired_at == FIRST + timedelta(days=5)
     fewer = panels.copy()
     fewer[:100] = False
     for part, day, scene in ((fewer, 9, "s5"), (fewer, 2, "s2"), (panels, 7, "s7")):
-        store.offer("S1", _view(rgb, part, None, day), 0.5)
+        store.offer("S1", _view(rgb, part, None, day), 0.5, store.get("S1", _grid(rgb.shape)))
         now = store.get("S1", _grid(rgb.shape))
         assert now is not None and now.scene_id == scene
     assert PanelReferences(tmp_path, "panels@2").get("S1", _grid(rgb.shape)) is None
