@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import signal
 import threading
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+
+import psycopg2
 
 from collateral.command import Command, Outcome, acting
 from collateral.db import devices
@@ -26,6 +29,7 @@ from iot.devices import BrokerAccounts, export_accounts, issue, note_passport, r
 from iot.mqtt import with_password
 from iot.security import Watch
 
+_LOG = logging.getLogger("iot.security")
 OWNERS = ("borrower", "bank", "third_party")
 
 
@@ -221,11 +225,15 @@ def _watch(args: argparse.Namespace, settings: Settings) -> Outcome:
         audited = accounts.audit(on=True)
         try:
             while not stop.is_set():
-                events, changed = watch.look(datetime.now(UTC))
-                recorded, looks = recorded + len(events), looks + 1
-                accounts.turn_log()
-                if changed:
-                    accounts.sync(pool)
+                looks += 1
+                try:
+                    events, changed = watch.look(datetime.now(UTC))
+                    recorded += len(events)
+                    accounts.turn_log()
+                    if changed:
+                        accounts.sync(pool)
+                except (ServiceError, psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+                    _LOG.warning("this look failed (%s); the next one reads on from where the last good one ended", error)
                 if looks == args.looks:
                     break
                 stop.wait(args.every)

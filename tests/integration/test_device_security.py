@@ -37,7 +37,7 @@ from iot.devices import register as add_device
 from iot.mqtt import leave, make_client, with_password
 from iot.payload import encode_telemetry
 from iot.security import BLOCK, Watch
-from tests.iot_support import device, ingest_process, number, register, wait_for
+from tests.iot_support import change, device, ingest_process, number, register, wait_for
 from tests.services_support import Broker
 
 NOW_MS = 1_704_067_200_000
@@ -418,6 +418,13 @@ def test_the_watch_records_frees_and_ends_when_asked(pool: Pool, database: str, 
                 account = endpoints.mqtt_url.replace("ingest:", "m1:")
                 word = account.rpartition("@")[0].rpartition(":")[2]
                 wait_for(lambda: visit(account.replace(word, "word"), "m1") == "Success", what="the block ends")
+                change(
+                    database,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND pid <> pg_backend_pid()",
+                )
+                assert visit(stranger, "later") == "Not authorized"
+                wait_for(lambda: number(database, "SELECT count(*) FROM security_event WHERE client = 'later'") == 1)
             finally:
                 process.terminate()
             said = json.loads(process.communicate(timeout=30)[0])
