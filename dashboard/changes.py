@@ -8,16 +8,16 @@ from datetime import datetime
 
 from collateral.db.scenes import SiteScene
 from collateral.domain import Observation
-from scoring.evidence import changes_of
+from scoring.evidence import Change, changes_of
 
-KINDS = ("stock", "vehicles", "roof", "construction", "other")
+KINDS = ("stock", "roof", "construction", "vehicles", "other")
 DETECTOR = "ground"
 QUANTITY = "changed_area_m2"
 
 
 @dataclass(frozen=True)
 class Found:
-    """One thing that is not as it was on the picture before."""
+    """What of one kind went one way between two pictures."""
 
     since: datetime | None
     """When the picture before was taken; None when the evidence does not say it."""
@@ -25,9 +25,11 @@ class Found:
     kind: str
     direction: str
     """`appeared`, `vanished`, `moved` or `altered`."""
+    places: int
     area_m2: float
+    """Of all places together."""
     confidence: float
-    """0 to 1."""
+    """0 to 1, mean over the area."""
     before: str | None
     """Evidence picture of the earlier date, relative to the evidence folder; None when there is none."""
     after: str | None
@@ -38,7 +40,7 @@ class Comparisons:
     """What came of comparing the pictures of a site."""
 
     found: Sequence[Found]
-    """Newest first, the largest of a date first."""
+    """Newest first; of a date goods and buildings before vehicles and what has no kind."""
     pairs: int
     """Pairs of pictures that were compared."""
     skipped: str
@@ -57,13 +59,23 @@ def comparisons(observations: Sequence[Observation], scenes: Sequence[SiteScene]
     pictures = {scene.scene.scene_id: picture for scene in scenes if (picture := _picture(scene))}
     found = [
         Found(
-            _moment(one.evidence.get("since")), one.valid_from, change.kind, change.direction, change.area_m2,
-            change.confidence, pictures.get(str(one.evidence.get("since_scene"))), _text(one.evidence.get("png")),
+            _moment(one.evidence.get("since")), one.valid_from, kind, direction, len(parts), area,
+            sum(part.area_m2 * part.confidence for part in parts) / area,
+            pictures.get(str(one.evidence.get("since_scene"))), _text(one.evidence.get("png")),
         )
         for one in compared
-        for change in sorted(changes_of(one), key=lambda change: -change.area_m2)
+        for (kind, direction), parts in _grouped(changes_of(one))
+        if (area := sum(part.area_m2 for part in parts)) > 0
     ]  # fmt: skip
     return Comparisons(found, len(compared), _skipped(scenes))
+
+
+def _grouped(changes: Sequence[Change]) -> list[tuple[tuple[str, str], list[Change]]]:
+    groups: dict[tuple[str, str], list[Change]] = {}
+    for change in changes:
+        groups.setdefault((change.kind, change.direction), []).append(change)
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    return sorted(groups.items(), key=lambda group: (order.get(group[0][0], len(KINDS)), group[0]))
 
 
 def _picture(scene: SiteScene) -> str | None:

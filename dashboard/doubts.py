@@ -67,7 +67,7 @@ class Doubt:
 
 
 def joined(doubts: Iterable[Doubt]) -> list[Doubt]:
-    """Stretches of one series and the same reasons that lie less than `JOINED` apart made one; newest first."""
+    """Stretches of one series and the same reasons that lie less than `JOINED` apart made one; the last to end first."""
     last: dict[tuple[str, str, int], Doubt] = {}
     found: list[Doubt] = []
     for one in sorted(doubts, key=lambda one: one.time_from):
@@ -82,7 +82,7 @@ def joined(doubts: Iterable[Doubt]) -> list[Doubt]:
         if held is not None:
             found.append(held)
         last[key] = one
-    return sorted([*found, *last.values()], key=lambda one: (one.time_from, one.device_id, one.quantity), reverse=True)
+    return sorted([*found, *last.values()], key=lambda one: (one.time_to, one.device_id, one.quantity), reverse=True)
 
 
 def doubtful_days(

@@ -13,8 +13,8 @@ from dashboard.components.parts import aria, card, empty, told
 from dashboard.ids import Site as Ids
 from dashboard.model import SiteView, Viewer
 
-MOST = 60
-_COLUMNS = ("when", "what", "area", "confidence", "pictures")
+MOST = 40
+_COLUMNS = ("when", "what", "places", "area", "confidence", "pictures")
 
 
 def changes_card(viewer: Viewer, view: SiteView) -> Component:
@@ -35,7 +35,7 @@ def changes_card(viewer: Viewer, view: SiteView) -> Component:
                 options, multi=True, id=Ids.CHANGE_KINDS, searchable=False, className="select",
                 placeholder=t("changes.all_kinds"),
             ),
-            role="group", **aria(label=t("changes.kinds_label")),
+            className="choice", role="group", **aria(label=t("changes.kinds_label")),
         ),
         html.Div(changes_table(viewer, view, seen, ()), id=Ids.CHANGE_LIST),
         *skipped, id=Ids.CHANGES,
@@ -57,7 +57,7 @@ def changes_table(viewer: Viewer, view: SiteView, seen: Comparisons, kinds: Sequ
 
 
 def _class(name: str) -> str:
-    return "number" if name in ("area", "confidence") else ""
+    return "number" if name in ("places", "area", "confidence") else ""
 
 
 def _row(viewer: Viewer, zone: str, one: Found) -> Component:
@@ -72,6 +72,7 @@ def _row(viewer: Viewer, zone: str, one: Found) -> Component:
         [
             html.Td([f.day(one.taken_at, zone), *since]),
             html.Td([t.named("change", one.kind), told(t.named("direction", one.direction))]),
+            html.Td(f.number(one.places), className="number"),
             html.Td(f"{f.number(one.area_m2)} m²", className="number"),
             html.Td(f.percent(one.confidence), className="number"),
             html.Td(html.Div(links, className="links") if links else t("changes.no_picture")),

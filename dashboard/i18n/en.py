@@ -377,6 +377,7 @@ TEXTS: Mapping[str, str] = {
     "changes.most": "Only the newest {n} of {all} are shown.",
     "changes.when": "Seen on",
     "changes.what": "What",
+    "changes.places": "Places",
     "changes.area": "Area",
     "changes.confidence": "Confidence",
     "changes.pictures": "Pictures",

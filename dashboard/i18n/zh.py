@@ -371,6 +371,7 @@ TEXTS: Mapping[str, str] = {
     "changes.most": "共 {all} 条，仅显示最新 {n} 条。",
     "changes.when": "发现日期",
     "changes.what": "变化",
+    "changes.places": "处数",
     "changes.area": "面积",
     "changes.confidence": "置信度",
     "changes.pictures": "影像",
