@@ -61,6 +61,10 @@ _FOR_OFFICERS = (
     f"SELECT {_COLUMNS} FROM officer_journey WHERE site_id = %(site)s AND ends > %(first)s AND begins < %(last)s"  # noqa: S608
     " AND (%(asset)s = '' OR asset_id = %(asset)s) ORDER BY begins DESC, kind LIMIT %(most)s"
 )
+_SPAN = """
+SELECT (SELECT begins FROM officer_journey WHERE site_id = %(site)s ORDER BY ends LIMIT 1) AS oldest,
+    (SELECT ends FROM officer_journey WHERE site_id = %(site)s ORDER BY ends DESC LIMIT 1) AS newest
+"""
 
 
 def replace_journeys(connection: Connection, device_id: str, days: Sequence[date], journeys: Sequence[Journey]) -> None:
@@ -104,9 +108,7 @@ def officer_journeys(
 
 def officer_span(connection: Connection, site_id: str) -> tuple[datetime | None, datetime | None]:
     """Through the officers' view: begin of the oldest and end of the newest one of a site; None twice without any."""
-    rows = fetch_dicts(
-        connection, "SELECT min(begins) AS oldest, max(ends) AS newest FROM officer_journey WHERE site_id = %s", (site_id,)
-    )
+    rows = fetch_dicts(connection, _SPAN, {"site": site_id})
     return rows[0]["oldest"], rows[0]["newest"]
 
 
