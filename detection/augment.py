@@ -23,6 +23,8 @@ def photometric(image: Picture, rng: np.random.Generator) -> Picture:
         x = floats(gray + (x - gray) * rng.uniform(0.0, 1.7))
     if rng.random() < 0.35:
         x = _shadow(x, rng)
+    if rng.random() < 0.06:  # the whole place in a building's shade, or at dusk
+        x = floats(x * rng.uniform(0.35, 0.7))
     if rng.random() < 0.1:
         x = floats(x * _slope(x.shape[0], x.shape[1], rng))
     if rng.random() < 0.25:
@@ -81,7 +83,8 @@ def _shadow(x: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.floa
         points = centre + radius * np.stack([np.cos(turns), np.sin(turns)], 1)
         cv2.fillPoly(mask, [points.astype(np.int32)], (1.0,))
     mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.6, 3)).astype(np.float32)
-    tint = floats([0.9, 0.97, 1.08]) * np.float32(rng.uniform(0.35, 0.75))
+    deep = rng.random() < 0.4
+    tint = floats([0.9, 0.97, 1.08]) * np.float32(rng.uniform(0.16, 0.4) if deep else rng.uniform(0.35, 0.75))
     return (x * (1 + (tint - 1) * mask[:, :, None])).astype(np.float32)
 
 
@@ -90,6 +93,49 @@ def _slope(height: int, width: int, rng: np.random.Generator) -> NDArray[np.floa
     across, down = rng.uniform(-0.35, 0.35, 2)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     return floats(1 + across * x + down * y)[:, :, None]
+
+
+def cover(
+    shape: tuple[int, int], across: tuple[float, float], rng: np.random.Generator
+) -> tuple[Picture, NDArray[np.float32]]:
+    """Something that stands above the ground and hides part of it: a crown, an edge of a roof, a gantry.
+
+    `shape`: rows and columns; `across`: x, y (pixels) of what it is to hide a part of. Returns its picture and how much of
+    each pixel it hides (0..1).
+    """
+    hidden = np.zeros(shape, np.float32)
+    centre, turn = np.array(across), rng.uniform(0, 2 * np.pi)
+    towards = np.array([np.cos(turn), np.sin(turn)])
+    kind = rng.random()
+    if kind < 0.45:  # a crown of several branches
+        base = floats([rng.uniform(35, 110), rng.uniform(55, 125), rng.uniform(25, 85)])
+        middle = centre + towards * rng.uniform(6, 22)
+        for _ in range(int(rng.integers(3, 9))):
+            x, y = (int(v) for v in middle + rng.normal(0, 8, 2))
+            cv2.circle(hidden, (x, y), int(rng.integers(5, 15)), (1.0,), -1)
+    elif kind < 0.85:  # a roof, round or with corners
+        base = floats(rng.uniform(50, 220) + rng.uniform(-35, 35, 3))
+        radius = rng.uniform(20, 130)
+        middle = centre + towards * (radius + rng.uniform(-7, 7))
+        sides = int(rng.integers(4, 7)) if rng.random() < 0.6 else 40
+        turns = turn + np.linspace(0, 2 * np.pi, sides, endpoint=False) + (np.pi / sides if rng.random() < 0.7 else 0.0)
+        points = middle + radius * np.stack([np.cos(turns), np.sin(turns)], 1)
+        cv2.fillPoly(hidden, [points.astype(np.int32)], (1.0,))
+    else:  # a gantry, a cable, a lamp
+        base = floats(rng.uniform(60, 230) + rng.uniform(-15, 15, 3))
+        ends = [tuple(int(v) for v in centre + towards * reach) for reach in (rng.uniform(-200, -8), rng.uniform(8, 200))]
+        cv2.line(hidden, ends[0], ends[1], (1.0,), int(rng.integers(2, 8)))
+    hidden = floats(np.minimum(cv2.GaussianBlur(hidden, (0, 0), rng.uniform(0.5, 1.0)), 1.0))
+    grain = floats(base + _grain(shape, rng) * np.float32(rng.uniform(3, 30) if kind >= 0.45 else rng.uniform(18, 45)))
+    return np.clip(grain, 0, 255).astype(np.uint8), hidden
+
+
+def _grain(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Noise of two scales, rows x columns x 1, standard deviation about 1."""
+    fine = rng.normal(0, 0.8, shape).astype(np.float32)
+    small = rng.normal(0, 1, (shape[0] // 4 + 1, shape[1] // 4 + 1)).astype(np.float32)
+    coarse = cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return floats(cv2.GaussianBlur(fine, (0, 0), 0.7) + coarse)[:, :, None]
 
 
 def affine(

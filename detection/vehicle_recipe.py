@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from detection import heatmap
 from detection.arrays import floats
-from detection.augment import affine, photometric, random_angle
+from detection.augment import affine, cover, photometric, random_angle
 from detection.dataset import LabelledImage, Picture, picture_path, read_boxes_folder, read_picture
 from detection.models.backbone import load_imagenet
 from detection.models.vehicles import VehicleMaps, VehicleNet
@@ -45,6 +45,12 @@ _EDGE_M = 3.0
 """Labels of source kit leave out vehicles cut by the border: its pictures are used without this margin."""
 
 
+_COVERED = 0.3
+"""Chance that crowns, roofs or gantries hide parts of vehicles in a view."""
+_LEAST_SEEN = 0.4
+"""Vehicles of which less is to be seen are ignored."""
+
+
 @dataclass(frozen=True)
 class Pool:
     """Pictures that are drawn with the same chance."""
@@ -55,7 +61,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Mix:
-    """Weights of the pools beside the photographs, whose weights sum to 1."""
+    """Weights of the pools of one part of training."""
 
     sites: float
     """Rendered sites."""
@@ -63,11 +69,15 @@ class Mix:
     """Rendered open grounds."""
     own_labels: float
     """Land-use pictures with our own labels."""
+    photographs: float = 1.0
+    """The other photographs together."""
 
 
-MIXES = (Mix(0.25, 0.45, 0.0), Mix(0.25, 0.45, 0.45), Mix(0.8, 0.45, 0.45), Mix(1.0, 0.35, 0.45))
-"""The parts of training in turn. The last ones show the goods of rendered sites more often: to a network that has learnt
-packed cars, rows of pallets look like them."""
+MIXES = (
+    Mix(0.25, 0.45, 0.0), Mix(0.25, 0.45, 0.45), Mix(0.8, 0.45, 0.45), Mix(1.0, 0.35, 0.45), Mix(1.0, 0.4, 0.6, 1.6),
+)  # fmt: skip
+"""The parts of training in turn. From the third on the goods of rendered sites are shown more often: to a network that has
+learnt packed cars, rows of pallets look like them."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,8 @@ def mixed_pools(data: Path, rendered: Path, mix: Mix) -> tuple[Pool, ...]:
     drawn = read_boxes_folder(rendered, "train")
     sites = tuple(item for item in drawn if item.source != YARDS)
     yards = tuple(item for item in drawn if item.source == YARDS)
-    pools = [*real_pools(data), Pool(mix.sites, sites), Pool(mix.yards, yards)]
+    real = [replace(pool, weight=pool.weight * mix.photographs) for pool in real_pools(data)]
+    pools = [*real, Pool(mix.sites, sites), Pool(mix.yards, yards)]
     if mix.own_labels:
         labelled = land_use_vehicles(data / "land_use")
         pools.append(Pool(mix.own_labels, tuple(item for item in labelled if item.group not in HELD_OUT)))
@@ -221,7 +232,63 @@ def view(
     patch = cv2.warpAffine(
         image, _pixel_centres(matrix_image), (width, height), flags=cv2.INTER_LINEAR, borderValue=fill
     ).astype(np.uint8)
-    return patch, *_project(item, matrix, scale, width, height)
+    boxes, shape, outlines, ignore = _project(item, matrix, scale, width, height)
+    if len(boxes) and rng.random() < _COVERED:
+        return _cover(patch, boxes, shape, outlines, ignore, rng)
+    return patch, boxes, shape, ignore
+
+
+def _cover(
+    patch: Picture,
+    boxes: NDArray[np.float32],
+    shape: NDArray[np.float32],
+    outlines: NDArray[np.float32],
+    ignore: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> tuple[Picture, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Hides parts of some vehicles: boxes then hold what is to be seen, and what is mostly hidden is ignored."""
+    size = (patch.shape[0], patch.shape[1])
+    hidden = np.zeros(size, np.float32)
+    canvas = patch.astype(np.float32)
+    for index in rng.choice(len(boxes), min(len(boxes), int(rng.integers(1, 4))), replace=False):
+        x0, y0, x1, y1 = (float(v) for v in boxes[index])
+        thing, mask = cover(size, (float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1))), rng)
+        canvas += (thing - canvas) * mask[:, :, None]
+        hidden = np.maximum(hidden, mask)
+    kept, shapes, lost = [], [], [ignore]
+    for box, about, outline in zip(boxes, shape, outlines, strict=True):
+        share, seen = _seen(hidden, box, outline)
+        if share > 0.9:
+            kept.append(box)
+            shapes.append(about)
+        elif share >= _LEAST_SEEN:
+            kept.append(seen)
+            shapes.append(floats([np.nan, about[1]]))
+        else:
+            lost.append(box[None])
+    return (
+        canvas.clip(0, 255).astype(np.uint8),
+        floats(kept).reshape(-1, 4),
+        floats(shapes).reshape(-1, 2),
+        np.concatenate(lost).astype(np.float32),
+    )
+
+
+def _seen(
+    hidden: NDArray[np.float32], box: NDArray[np.float32], outline: NDArray[np.float32]
+) -> tuple[float, NDArray[np.float32]]:
+    """Share of a vehicle (its box's part of `outline`) that nothing hides, and the box of that part."""
+    x0, y0 = (int(v) for v in np.floor(box[:2]))
+    x1, y1 = (int(v) for v in np.ceil(box[2:]))
+    part = hidden[y0:y1, x0:x1]
+    body = np.zeros(part.shape, np.uint8)
+    cv2.fillConvexPoly(body, np.round(outline - floats([x0 + 0.5, y0 + 0.5])).astype(np.int32), (1,))
+    rows, columns = np.nonzero((body > 0) & (part < 0.5))
+    if len(rows) == 0:
+        return 0.0, box
+    found = floats([x0 + columns.min(), y0 + rows.min(), x0 + columns.max() + 1, y0 + rows.max() + 1])
+    seen = np.concatenate([np.maximum(found[:2], box[:2]), np.minimum(found[2:], box[2:])]).astype(np.float32)
+    return len(rows) / max(1, int(body.sum())), seen
 
 
 def _pixel_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -243,22 +310,25 @@ def _focus(item: LabelledImage, width: float, height: float, rng: np.random.Gene
 
 def _project(
     item: LabelledImage, matrix: NDArray[np.float64], scale: float, width: int, height: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Boxes N x 4, (length, heading) N x 2, outlines N x 4 x 2, ignore M x 4."""
     frame = floats([width, height, width, height])
     rows, columns = item.image.shape[:2]
     points = corners(item.oriented)
     inside = np.clip(points, 0, floats([columns, rows]))  # what the source picture does not show is not labelled
-    full = bounds(_apply(points, matrix))
+    outlines = _apply(points, matrix)
+    full = bounds(outlines)
     shown = np.clip(bounds(_apply(inside, matrix)), 0, frame)
     visible = _area(shown) / np.maximum(_area(full), 1e-6)
     direction = np.stack([np.cos(item.oriented[:, 4]), np.sin(item.oriented[:, 4])], 1) @ matrix[:, :2].T
     heading = np.arctan2(direction[:, 1], direction[:, 0]).astype(np.float32)
     length = np.where(visible > 0.9, item.oriented[:, 2] * scale, np.nan).astype(np.float32)
-    keep = (visible >= 0.4) & (_area(shown) > 12)
+    keep = (visible >= _LEAST_SEEN) & (_area(shown) > 12)
     part = (visible > 0.02) & ~keep
     square = np.stack([item.ignore[:, [0, 1]], item.ignore[:, [2, 1]], item.ignore[:, [2, 3]], item.ignore[:, [0, 3]]], 1)
     ignored = np.clip(bounds(_apply(square, matrix)), 0, frame) if len(item.ignore) else item.ignore
-    return shown[keep], np.stack([length, heading], 1)[keep], np.concatenate([shown[part], ignored]).astype(np.float32)
+    lost = np.concatenate([shown[part], ignored]).astype(np.float32)
+    return shown[keep], np.stack([length, heading], 1)[keep], outlines[keep], lost
 
 
 def _apply(points: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
