@@ -32,8 +32,8 @@ from detection.tiling import tiles
 from detection.weightfile import default_path, read_card
 
 _ROOT = Path(__file__).resolve().parents[1]
-_BUDGET_S = 420.0
-"""Rounds end when this is spent since the start; memory at the larger edge is measured after them."""
+_BUDGET_S = 220.0
+"""Rounds end when this is spent since the start; memory at the larger edge is measured after them (two minutes)."""
 _SURE = 0.1
 """Added to the threshold: boxes compared for `agreement`."""
 

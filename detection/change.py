@@ -166,7 +166,7 @@ def _of_class(
         grown = cv2.dilate(mask.astype(np.uint8), reach) > 0
         mask = _opened(grown & (there >= _SURE) & (was < _NOT), 0.5 / grid.gsd_m)
         if kind == "stock":
-            mask &= ~_covered(view)
+            mask &= ~_covered(view) & (np.maximum(before.roof, after.roof) < _SURE)  # what lies on a roof is no stock
         found += _regions(kind, direction, mask, np.clip(there - was, 0, 1), view, differ, maps)
     return found
 

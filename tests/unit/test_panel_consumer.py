@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from shapely.ops import unary_union
 
 from collateral.domain import Quality, Site, SiteKind
 from data_samples.layout import make_layout
 from data_samples.render import render_scene
 from data_samples.scene_model import ArrayState, SceneState
+from detection.change_views import make_view
 from detection.consumers import PanelConsumer
 from detection.infer import PanelSegmenter
+from detection.stock import StockSegmenter
 from imagery.raster import inspect
 from imagery.reader import read_pixels
 from imagery.scan import SiteWindow
@@ -68,3 +71,25 @@ def test_shares_come_with_the_second_picture_and_say_what_they_are_of(tmp_path: 
     assert [o.quantity for o in doubtful.observations] == ["panel_area_m2"]
     hidden = replace(window, pixels=replace(window.pixels, valid=np.zeros_like(window.pixels.valid)), hidden_share=1.0)
     assert [o.quantity for o in consumer.consume(hidden).observations] == ["panel_area_m2"]
+
+
+def test_the_view_of_the_change_detector_takes_the_panels_that_were_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panels, stock = PanelSegmenter.load(), StockSegmenter.load()
+    runs: list[tuple[int, ...]] = []
+    work = PanelSegmenter._raw_probabilities
+
+    def counted(segmenter: PanelSegmenter, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        runs.append(image.shape)
+        return work(segmenter, image)
+
+    monkeypatch.setattr(PanelSegmenter, "_raw_probabilities", counted)
+    window, _ = _window(tmp_path, 0, ArrayState())
+    PanelConsumer(panels, tmp_path / "evidence").consume(window)
+    finer = read_pixels(window.scene.facts, window.target.grid(0.15))
+    shared = make_view(finer, stock, None, panels, panel_pixels=window.pixels)
+    assert len(runs) == 1
+    alone = make_view(finer, stock, None, panels)
+    assert len(runs) == 2 and shared.known is not None and alone.known is not None
+    assert shared.known.any() and (shared.known == alone.known).mean() > 0.98
