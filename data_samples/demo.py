@@ -105,7 +105,7 @@ class Demo:
         self._done_mark.write_text(json.dumps({"seed": self.seed, "steps": self.steps}, default=str))
 
     def start(self) -> Supervisor:
-        """Starts ingest, fleet, scheduler and dashboard; returns once the dashboard answers."""
+        """Starts ingest, fleet, scheduler, security watch and dashboard; returns once the dashboard answers."""
         supervisor = Supervisor(self.runtime / "logs", self.environment)
         inbox = self.runtime / "inbox"
         inbox.mkdir(parents=True, exist_ok=True)
@@ -118,6 +118,7 @@ class Demo:
                 Program("fleet", ("fleet", "--world", str(self.world), "--interval", str(FLEET_INTERVAL_S)))
             )
             supervisor.start(Program("schedule", ("schedule",)))
+            supervisor.start(Program("security", ("security", "watch")))
             (self.runtime / "dashboard.json").unlink(missing_ok=True)
             supervisor.start(Program("dashboard", ("dashboard",)))
             self.dashboard_url(wait_s=READY_WITHIN_S)
