@@ -15,6 +15,7 @@ from collateral.domain import Asset, AssetKind, Loan, Price, SubjectKind
 from scoring.context import SiteContext
 from scoring.evidence import Datum
 from scoring.findings import Finding, Sample
+from scoring.indicators import YARD
 from scoring.policy import CoveragePolicy
 
 UNVERIFIED = "unverified"
@@ -35,7 +36,7 @@ class Verified:
     most: float
     """The same by the witness that sees most."""
     basis: str
-    """`slots`, `tags`, `scales`, `appraised`, `pledged elsewhere` or `unverified`."""
+    """`slots`, `yards`, `tags`, `scales`, `appraised`, `pledged elsewhere` or `unverified`."""
     observations: tuple[tuple[int, int], ...] = ()
 
 
@@ -89,11 +90,12 @@ def _verify(context: SiteContext, asset: Asset, today: date) -> Verified:
         return Verified(asset, 0.0, 0.0, "pledged elsewhere")
     if asset.kind is not AssetKind.STOCK_LOT:
         return Verified(asset, 1.0, 1.0, "appraised")
-    found = [part for part in (_by_slots(context, asset), *_by_devices(context)) if part is not None]
+    above = (_by_slots(context, asset), *_by_yards(context, asset))
+    found = [part for part in (*above, *_by_devices(context)) if part is not None]
     if not found:
         return Verified(asset, 0.0, 1.0, UNVERIFIED)
     basis, share, data = found[0]
-    used = tuple(sorted((item.observation_id, item.revision) for _, _, items in found for item in items))
+    used = tuple(sorted({(item.observation_id, item.revision) for _, _, items in found for item in items}))
     return Verified(asset, share, max(part[1] for part in found), basis, used if data else ())
 
 
@@ -111,6 +113,8 @@ _Part = tuple[str, float, list[Datum]]
 
 def _by_slots(context: SiteContext, asset: Asset) -> _Part | None:
     slots = [slot for slot in context.slots if slot.asset_id == asset.asset_id]
+    if any(slot.kind == YARD for slot in slots):
+        return None  # what stands beside the marked places would be missing
     since = context.at - timedelta(days=context.policy.coverage.slots_valid_days)
     held: list[Datum] = []
     amount, capacity = 0.0, 0.0
@@ -128,6 +132,22 @@ def _by_slots(context: SiteContext, asset: Asset) -> _Part | None:
     total = sum(slot.capacity for slot in slots)
     share = amount * total / capacity / asset.quantity * _left_since(context, min(item.day for item in held))
     return "slots", min(1.0, share), held
+
+
+def _by_yards(context: SiteContext, asset: Asset) -> list[_Part]:
+    """What stands on the yards of a lot without marked places (share of the ground under goods x capacity), and at most."""
+    slots = [slot for slot in context.slots if slot.asset_id == asset.asset_id]
+    if not slots or asset.quantity <= 0 or any(slot.kind != YARD or slot.capacity <= 0 for slot in slots):
+        return []
+    since = context.at - timedelta(days=context.policy.coverage.slots_valid_days)
+    seen = [context.scenes("stock_cover", f"slot:{slot.slot_id}", since)[-1:] for slot in slots]
+    held = [one[0] for one in seen if one]
+    if len(held) < len(slots):
+        return []
+    left = _left_since(context, min(item.day for item in held)) / asset.quantity
+    likely = sum(item.value * slot.capacity for item, slot in zip(held, slots, strict=True))
+    most = sum(item.upper * slot.capacity for item, slot in zip(held, slots, strict=True))
+    return [("yards", min(1.0, amount * left), held) for amount in (likely, most)]
 
 
 def _left_since(context: SiteContext, day: date) -> float:

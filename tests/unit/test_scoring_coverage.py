@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -9,7 +10,7 @@ import pytest
 
 from collateral.domain import Asset, AssetKind, Loan, Price, SiteKind
 from scoring.coverage import Coverage, Verified, covenant_finding, cover, price_on
-from tests.scoring_support import POLICY, Diary, evaluate, make_asset, morning, slots_of
+from tests.scoring_support import POLICY, Diary, evaluate, make_asset, morning, slots_of, yard
 
 DAY = date(2026, 8, 20)
 LOAN = Loan("L1", "B1", "Branch", "officer", "CNY", Decimal(300_000), Decimal(200_000), DAY, DAY, Decimal("1.3"))
@@ -68,6 +69,25 @@ def test_a_classifier_that_cannot_decide_verifies_nothing() -> None:
     diary.day("tags_present_share", DAY - timedelta(days=1), 0.95)
     (part,) = verified(diary, make_asset("A1"))
     assert (part.basis, part.share, part.most) == ("tags", 0.95, 0.95)
+
+
+def test_goods_on_a_yard_count_by_the_ground_they_cover_and_at_most_by_its_upper_end() -> None:
+    diary = Diary()
+    diary.picture("stock_cover", DAY - timedelta(days=3), 0.4, 0.1, slot="Y1")
+    ground = replace(yard("A1"), capacity=200.0)
+    result = evaluate(SiteKind.WAREHOUSE, diary.rows, DAY, DAY, assets=(make_asset("A1"),), slots=(ground,))
+    (part,) = result.verified[morning(DAY)]
+    assert (part.basis, part.share, part.most) == ("yards", pytest.approx(0.8), 1.0)
+    assert len(part.observations) == 1
+    old = evaluate(SiteKind.WAREHOUSE, diary.rows, DAY + timedelta(days=20), DAY + timedelta(days=20),
+                   assets=(make_asset("A1"),), slots=(ground,))  # fmt: skip
+    assert old.verified[morning(DAY + timedelta(days=20))][0].basis == "unverified"
+
+
+def test_marked_places_do_not_stand_for_a_yard_beside_them() -> None:
+    slots = (*slots_of("A1"), replace(yard("A1"), capacity=50.0))
+    result = evaluate(SiteKind.WAREHOUSE, pictures(occupied=16).rows, DAY, DAY, assets=(make_asset("A1"),), slots=slots)
+    assert result.verified[morning(DAY)][0].basis == "unverified"
 
 
 def test_scales_stand_in_for_tags() -> None:
