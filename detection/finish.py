@@ -35,7 +35,7 @@ _COARSER = 1.3
 _CALIBRATED_FROM = 0.1
 """Raw confidence."""
 _LEAST_MASKS = 5
-_UNSURE = 0.25
+_UNSURE = 0.4
 """Answers about slots that are wrong more often than this are not given."""
 
 

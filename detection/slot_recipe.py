@@ -30,7 +30,11 @@ class SlotTask:
     real: tuple[Chip, ...]
     rendered: tuple[Chip, ...]
     bays: tuple[Chip, ...] = ()
-    """Cut from photographs with labels of vehicles: half of what is not rendered."""
+    """Cut from photographs with labels of vehicles."""
+    bays_share: float = 0.5
+    """Of what is not rendered."""
+    intrusion: int = CHIP // 5
+    """How far a neighbour's vehicle may reach in, pixels of the chip."""
     _by_label: dict[tuple[str, int], tuple[Chip, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def model(self) -> nn.Module:
@@ -43,11 +47,11 @@ class SlotTask:
         """One chip (3, 64, 64) uint8 and its class (scalar float). Classes are drawn equally often."""
         label = int(rng.random() < 0.5)
         drawn = bool(self.rendered) and rng.random() < 0.5
-        pool = "rendered" if drawn else "bays" if self.bays and rng.random() < 0.5 else "real"
+        pool = "rendered" if drawn else "bays" if self.bays and rng.random() < self.bays_share else "real"
         chip = self._chip(label, pool, rng)
         picture = jitter(slot_chip(chip.image), rng)
         if rng.random() < 0.2:
-            picture = intruded(picture, slot_chip(self._chip(1, pool, rng).image), rng)
+            picture = intruded(picture, slot_chip(self._chip(1, pool, rng).image), rng, self.intrusion)
         if drawn and rng.random() < (0.25 if label else 0.5):
             picture = marked(picture, rng)
         if drawn and rng.random() < 0.1:
@@ -78,9 +82,9 @@ def jitter(picture: Picture, rng: np.random.Generator) -> Picture:
     return cv2.warpAffine(picture, matrix, (CHIP, CHIP), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
 
 
-def intruded(picture: Picture, occupied: Picture, rng: np.random.Generator) -> Picture:
-    """A neighbour's vehicle or goods reaches in, mostly from the long side: at most a fifth of the slot."""
-    width = int(rng.integers(3, CHIP // 5))
+def intruded(picture: Picture, occupied: Picture, rng: np.random.Generator, most: int = CHIP // 5) -> Picture:
+    """A neighbour's vehicle or goods reaches in, mostly from the long side, by fewer than `most` pixels."""
+    width = int(rng.integers(3, most))
     quarters = 0 if rng.random() < 0.6 else 1
     out, other = (np.rot90(chip, quarters).copy() for chip in (picture, occupied))
     start = int(rng.integers(CHIP // 8, CHIP // 3))
