@@ -70,8 +70,8 @@ def _row(viewer: Viewer, zone: str, one: Found) -> Component:
     ]
     return html.Tr(
         [
-            html.Td([f.day(one.taken_at, zone), *since]),
-            html.Td([t.named("change", one.kind), told(t.named("direction", one.direction))]),
+            html.Td([f.day(one.taken_at, zone), *since], className="whole"),
+            html.Td([t.named("change", one.kind), told(t.named("direction", one.direction))], className="whole"),
             html.Td(f.number(one.places), className="number"),
             html.Td(f"{f.number(one.area_m2)} m²", className="number"),
             html.Td(f.percent(one.confidence), className="number"),
