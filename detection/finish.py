@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from collateral.progress import progress
+from detection.arrays import Floats
 from detection.calibration import Answers, choose_calibrator
 from detection.counting import ANY, HEAVY, Tally, as_rows, fit_rows
 from detection.dataset import Chip, LabelledImage, MaskedImage
@@ -19,6 +20,7 @@ from detection.evaluate_pictures import panel_probability, slot_chip
 from detection.infer import HEAVY_M, PanelSegmenter, SlotClassifier, VehicleDetector
 from detection.metrics import best_threshold, fit_calibration
 from detection.presence import presence_threshold, raw_presence
+from detection.views import ALL_TURNS
 from detection.weightfile import Card, write_weights
 
 _PLAIN = (1.0, 0.0)
@@ -116,12 +118,11 @@ def finish_panels(
     blank = _blank(origin, "panels", gsd_m, 0.5 if threshold is None else threshold)
     write_weights(weights, state, blank)
     segmenter = PanelSegmenter.load(weights)
+    areas = [panel_probability(segmenter, item) for item in progress(masks, "areas", unit="image")]
     if threshold is None:
-        blank = replace(blank, threshold=mask_threshold(segmenter, masks))
-        write_weights(weights, state, blank)
-        segmenter = PanelSegmenter.load(weights)
+        blank = replace(blank, threshold=mask_threshold(areas, masks))
     chips = progress(held_out, "calibrating", unit="chip")
-    maps = (segmenter.segment(to_grid(chip.image, chip.gsd_m, gsd_m, None)) for chip in chips)
+    maps = (segmenter.segment(to_grid(chip.image, chip.gsd_m, gsd_m, None), ALL_TURNS) for chip in chips)
     raw = np.array([raw_presence(m, gsd_m) for m in maps], np.float32)
     labels = np.array([chip.label == 1 for chip in held_out])
     calibrator, about = choose_calibrator(_chip_answers(raw, labels, held_out))
@@ -132,16 +133,15 @@ def finish_panels(
         "presence_threshold": presence_threshold(calibrator(raw), labels),
     }
     if len(masks) >= _LEAST_MASKS:
-        config["area_spread"] = area_spread(segmenter, masks)
+        config["area_spread"] = area_spread(areas, masks, blank.threshold)
     return write_weights(weights, state, replace(blank, config=config))
 
 
-def mask_threshold(segmenter: PanelSegmenter, masks: Sequence[MaskedImage]) -> float:
+def mask_threshold(maps: Sequence[Floats], masks: Sequence[MaskedImage]) -> float:
     """The threshold on pixels, in steps of 0.05, with the largest IoU over all pixels of the pictures."""
     steps = np.arange(0.1, 0.95, 0.05)
     both, either = np.zeros(len(steps)), np.zeros(len(steps))
-    for item in progress(masks, "threshold", unit="image"):
-        probability = panel_probability(segmenter, item)
+    for probability, item in zip(maps, masks, strict=True):
         for index, step in enumerate(steps):
             found = probability >= step
             both[index] += int((found & item.mask).sum())
@@ -149,16 +149,12 @@ def mask_threshold(segmenter: PanelSegmenter, masks: Sequence[MaskedImage]) -> f
     return round(float(steps[int((both / np.maximum(either, 1)).argmax())]), 2)
 
 
-def area_spread(segmenter: PanelSegmenter, masks: Sequence[MaskedImage]) -> float:
+def area_spread(maps: Sequence[Floats], masks: Sequence[MaskedImage], threshold: float) -> float:
     """Root mean square of (found - true) / true panel area over pictures that show panels, weighted by their area."""
-    pairs = []
-    for item in progress(masks, "areas", unit="image"):
-        found = panel_probability(segmenter, item) >= segmenter.threshold
-        if item.mask.any():
-            pairs.append((float(found.sum()), float(item.mask.sum())))
-    if not pairs:
+    shown = [(maps[index], item.mask) for index, item in enumerate(masks) if item.mask.any()]
+    if not shown:
         return 0.0
-    found_px, true_px = np.array(pairs).T
+    found_px, true_px = np.array([((p >= threshold).sum(), mask.sum()) for p, mask in shown], np.float64).T
     return float(np.sqrt(np.average(((found_px - true_px) / true_px) ** 2, weights=true_px)))
 
 

@@ -29,6 +29,7 @@ from detection.rectify import upright
 from detection.runtime import Runtime
 from detection.runtime_openvino import fastest_runtime
 from detection.tiling import Tile, Tiling, cut, filled_size, tiles
+from detection.views import mean_over_views
 from detection.weightfile import default_path, read_weights
 
 HEAVY_M = 7.0
@@ -220,12 +221,16 @@ class PanelSegmenter(Segmenter):
         """
         return cls(PanelNet(), "panels", weights or default_path("panels"), cache)
 
-    def segment(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def segment(self, image: NDArray[np.uint8], turns: int = 0) -> NDArray[np.float32]:
         """Picture (H x W x 3 uint8 RGB on the `gsd_m` grid) -> H x W probability of a panel, calibrated.
 
-        `image_mask = segment(image) >= threshold`. Raises `InvalidInputError` for another shape or type.
+        `image_mask = segment(image) >= threshold`. `turns`: 0 for one view, else the mean over so many turns of the picture
+        and their mirror images (see `mean_over_views`). Raises `InvalidInputError` for another shape or type.
         """
-        return calibrated(self.card, self.raw_probabilities(image)[0])
+        _require_picture(image)
+        if turns == 0:
+            return calibrated(self.card, self.raw_probabilities(image)[0])
+        return calibrated(self.card, mean_over_views(lambda view: self.raw_probabilities(view)[0], image, turns))
 
 
 class SlotClassifier(Detector):

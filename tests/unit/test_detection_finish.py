@@ -54,7 +54,9 @@ def test_slots_and_panels_are_finished(tmp_path: Path) -> None:
     card = finish_panels(state, ORIGIN, tmp_path / "p.safetensors", old.gsd_m, chips, masks)
     assert 0 < float(str(card.config["presence_threshold"])) < 1 and card.config["presence_calibrator"]
     spread = float(str(card.config["area_spread"]))
-    assert spread == pytest.approx(area_spread(PanelSegmenter.load(tmp_path / "p.safetensors"), masks))
+    segmenter = PanelSegmenter.load(tmp_path / "p.safetensors")
+    found = [segmenter.segment(item.image) for item in masks]
+    assert spread == pytest.approx(area_spread(found, masks, card.threshold))
     assert 0 < spread <= 1, "no panel was found where all is labelled panel"
 
 

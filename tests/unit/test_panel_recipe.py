@@ -8,13 +8,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from collateral.errors import InvalidInputError
 from detection.clutter import draw_town, paste_decoys
 from detection.dataset import Chip, MaskedImage
 from detection.finish import mask_threshold
-from detection.infer import PanelSegmenter
 from detection.models.panels import PanelNet
 from detection.panel_pools import CROP, NONE, PANEL, UNKNOWN, Background, ChipPool, DrawnPool, MaskPool, read_outlines
 from detection.panel_recipe import PanelTask
@@ -107,15 +105,7 @@ def test_threshold_on_pixels_is_that_of_the_largest_iou() -> None:
     left = np.zeros((64, 64), np.bool_)
     left[:, :32] = True
     item = MaskedImage("m", 0.2, np.zeros((64, 64, 3), np.uint8), left)
-
-    class Fixed(PanelSegmenter):
-        def __init__(self) -> None:
-            self.gsd_m = 0.2
-
-        def segment(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-            out = np.full(image.shape[:2], 0.1, np.float32)
-            out[:, :40] = 0.3
-            out[:, :32] = 0.8
-            return out
-
-    assert 0.3 < mask_threshold(Fixed(), [item]) <= 0.8
+    probability = np.full((64, 64), 0.1, np.float32)
+    probability[:, :40] = 0.3
+    probability[:, :32] = 0.8
+    assert 0.3 < mask_threshold([probability], [item]) <= 0.8
