@@ -15,22 +15,22 @@ window.collateral = Object.assign({}, window.collateral, (function () {
   const POINTS = {
     known: {color: '#0f766e', fillColor: '#fff', weight: 2, fillOpacity: 1},
     stop: {color: '#1c2733', fillColor: '#f2d36b', weight: 1.5, fillOpacity: 1},
-    flag: {color: '#fff', fillColor: '#9f1239', weight: 2, fillOpacity: 1},
   };
 
   function trackStyle(feature) {
     return STYLES[feature.properties.kind] || {};
   }
 
-  /* A longer stop is larger; a marked one is a red square-cornered pin that colours alone need not tell. */
-  function trackPoint(feature, latlng) {
+  /* A longer stop is larger, one at a known place hollow; a marked one has a square with a sign on it. */
+  function trackPoint(feature, latlng, context) {
     const p = feature.properties;
     if (p.kind === 'flag') {
       const icon = L.divIcon({className: 'track-flag', html: '<span>!</span>', iconSize: [20, 20]});
       return L.marker(latlng, {icon: icon, keyboard: true, alt: p.tip, zIndexOffset: 1000});
     }
     const radius = 4 + Math.min(6, 2 * Math.sqrt(p.hours || 0));
-    return L.circleMarker(latlng, Object.assign({radius: radius}, POINTS[p.known ? 'known' : 'stop']));
+    const pane = context && context.map && context.map.getPane('tracks-3') ? {pane: 'tracks-3'} : {};
+    return L.circleMarker(latlng, Object.assign({radius: radius}, POINTS[p.known ? 'known' : 'stop'], pane));
   }
 
   function trackFeature(feature, layer, context) {

@@ -89,20 +89,21 @@ def _map(viewer: Viewer, view: TracksView) -> Component:
     said = {str(kind): t.named("track_area", kind) for kind in (*FenceKind, "site", "agreed")}
     names = {one.fence_id: f.name(one.name, one.name_en) for one in view.fences}
     marks = flag_features(drawn, [[mark(viewer, flag) for flag in one.flags] for one in drawn])
-    layers = (
-        area_features(view, said, names), line_features(drawn, tips), stop_features(drawn, tips), marks,
-    )
+    layers = (area_features(view, said, names), line_features(drawn, tips), marks, stop_features(drawn, tips))
     counts = {"trips": _count(view, TRIP), "stops": _count(view, STOP), "flags": sum(len(one.flags) for one in drawn)}
     shown: Component = dl.MapContainer(
         [
             dl.ScaleControl(imperial=False, position="bottomleft"),
             *(
-                dl.GeoJSON(
-                    data={"type": "FeatureCollection", "features": features}, hideout={"locale": viewer.locale},
-                    style={"variable": "collateral.trackStyle"}, pointToLayer={"variable": "collateral.trackPoint"},
-                    onEachFeature={"variable": "collateral.trackFeature"},
+                dl.Pane(
+                    dl.GeoJSON(
+                        data={"type": "FeatureCollection", "features": features}, hideout={"locale": viewer.locale},
+                        style={"variable": "collateral.trackStyle"}, pointToLayer={"variable": "collateral.trackPoint"},
+                        onEachFeature={"variable": "collateral.trackFeature"},
+                    ),
+                    name=f"tracks-{number}", style={"zIndex": 410 + 10 * number},
                 )
-                for features in layers
+                for number, features in enumerate(layers)
             ),
         ],
         id=Ids.MAP, className="map", bounds=bounds_of(view), attributionControl=False, maxZoom=18, minZoom=2, zoomSnap=0.25,
