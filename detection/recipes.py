@@ -31,8 +31,8 @@ _FIFTH_VEHICLES = 25 / 11
 """Length of the fifth part of `vehicles` as a share of the first."""
 _PANELS_SECOND = 0.5
 """Length of the second part of `panels` as a share of the first."""
-_RESEARCH_PARTS = ((0.8, 0.7),)
 _PARTS = ("first", "second", "third", "fourth")
+_RESEARCH_PARTS = ((0.8, 0.7), (1.2, 0.7))
 """Length and rate of the later parts of `panels-research` as shares of the first's."""
 
 
@@ -284,26 +284,33 @@ def _finish_panels(
     return finish_panels(state, origin, path, gsd_m, data.held_chips, held or data.held_rendered, threshold)
 
 
-_SLOTS_SECOND = 12 / 7
-"""Length of the second part of `slots`, with photographed bays, as a share of the first, which ends early."""
+_SLOTS_PARTS = ((12 / 7, 1.0), (13 / 35, 0.5))
+"""Length and rate of the later parts of `slots` as shares of the first's, which ends early."""
 
 
 def _slots(name: str, schedule: Schedule, job: Job) -> Card:
     rendered = job.rendered / "slots" if job.rendered is not None else None
-    first, task, held_out = slot_recipe.prepare(job.data, rendered)
+    (first, *later), held_out = slot_recipe.prepare(job.data, rendered)
     state = _taught(job, name, first, schedule, _checkpoint(name, schedule, job), _start(job, "slots"))
-    steps = round(schedule.steps * _SLOTS_SECOND)
-    second = replace(schedule, steps=steps, horizon=0, seed=schedule.seed + 1)
-    state = _taught(job, name, task, second, _checkpoint(f"{name}-second", second, job), state)
+    more = {}
+    for number, (task, (steps, rate)) in enumerate(zip(later, _SLOTS_PARTS, strict=True), 1):
+        part = replace(
+            schedule, steps=round(schedule.steps * steps), horizon=0, rate=schedule.rate * rate, seed=schedule.seed + number
+        )
+        state = _taught(job, name, task, part, _checkpoint(f"{name}-{_PARTS[number]}", part, job), state)
+        more[f"{_PARTS[number]} part"] = (
+            f"{part.steps} steps from rate {part.rate:.1e}, seed {part.seed}, share of photographed bays {task.bays_share:g}"
+            f" of photographs, neighbours reach in by {task.intrusion} px"
+        )
     origin = Provenance(
         name=name,
         seed=schedule.seed,
-        config={**asdict(schedule), "second part": f"{steps} steps with photographed bays, seed {second.seed}"},
+        config={**asdict(schedule), **more},
         training_data=tuple(
-            {"source": s, "licence": li, "pictures": len(c), "objects": len(c)} for s, li, c in slot_recipe.sources(task)
+            {"source": s, "licence": li, "pictures": len(c), "objects": len(c)} for s, li, c in slot_recipe.sources(later[-1])
         ),
         held_out=f"every {slot_recipe.HOLD_EVERY}th chip of the train split"
-        + (", bays of groups of vehicle pictures that are held out" if task.bays else "")
+        + (", bays of groups of vehicle pictures that are held out" if later[-1].bays else "")
         + (", rendered val" if rendered else ""),
         known_failures=(
             "the real slots are of one car park, whose labels call hatched ground and trees occupied; the other photographs"
