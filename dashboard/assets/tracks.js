@@ -29,7 +29,7 @@ window.collateral = Object.assign({}, window.collateral, (function () {
       return L.marker(latlng, {icon: icon, keyboard: true, alt: p.tip, zIndexOffset: 1000});
     }
     const radius = 4 + Math.min(6, 2 * Math.sqrt(p.hours || 0));
-    const pane = context && context.map && context.map.getPane('tracks-3') ? {pane: 'tracks-3'} : {};
+    const pane = context && context.map && context.map.getPane('tracks-stops') ? {pane: 'tracks-stops'} : {};
     return L.circleMarker(latlng, Object.assign({radius: radius}, POINTS[p.known ? 'known' : 'stop'], pane));
   }
 

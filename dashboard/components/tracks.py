@@ -31,6 +31,8 @@ from dashboard.tracks import (
 )
 
 MOST_ROWS = 200
+PANES = ("tracks-areas", "tracks-trips", "tracks-marks", "tracks-stops")
+"""Layers of the map, each above the one before."""
 _UNITS: Mapping[str, str] = {
     "route_deviation": "m", "learnt_route_deviation": "m", "outside_region": "m", "moved_engine_off": "m", "jump": "m",
     "forbidden_area": "hours", "unexplained_stop": "hours", "speed": "km_h", "contradicted": "km_h",
@@ -101,9 +103,9 @@ def _map(viewer: Viewer, view: TracksView) -> Component:
                         style={"variable": "collateral.trackStyle"}, pointToLayer={"variable": "collateral.trackPoint"},
                         onEachFeature={"variable": "collateral.trackFeature"},
                     ),
-                    name=f"tracks-{number}", style={"zIndex": 410 + 10 * number},
+                    name=pane, style={"zIndex": 410 + 10 * PANES.index(pane)},
                 )
-                for number, features in enumerate(layers)
+                for pane, features in zip(PANES, layers, strict=True)
             ),
         ],
         id=Ids.MAP, className="map", bounds=bounds_of(view), attributionControl=False, maxZoom=18, minZoom=2, zoomSnap=0.25,

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from collateral.settings import Settings
 from dashboard.commands import serving
+from dashboard.components.tracks import PANES
 from tests.browser.test_dashboard_browser import Watched, sign_in
 from tests.dashboard_support import NOW
 from tests.tracks_support import fill_tracks
@@ -43,7 +44,7 @@ def test_trips_stops_and_marks_on_map_and_table_in_both_languages_and_narrow(
         for said in ("unexplained stop · 3.8 h", "in a forbidden area", "off its corridor · 6.", "position that cannot be"):
             expect(card.locator("#tracks-table")).to_contain_text(said)
         expect(card.locator("#tracks-table")).to_contain_text("the site → Customer A")
-        panes = [page.locator(f".leaflet-tracks-{n}-pane path") for n in range(4)]
+        panes = [page.locator(f".leaflet-{name}-pane path") for name in PANES]
         for pane, least in zip(panes, (5, 3, 1, 3), strict=True):  # areas, trips, marks, stops: each above the one before
             expect(pane.nth(least - 1)).to_be_attached()
         card.locator(".track-flag").first.hover()
