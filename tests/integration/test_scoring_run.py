@@ -69,14 +69,14 @@ def test_days_are_scored_once_and_alerts_raised_once(pool: Pool) -> None:
     first, last = date(2026, 7, 20), date(2026, 8, 10)
     done = score_days(pool, POLICY, first, last, None, NOW)
     assert (done.sites, done.scores, done.unknown) == (3, 3 * 22, 0)
-    assert dict(done.alerts) == {"production_stop": 1, "stock_removed": 1, "covenant_breach": 1}
+    assert dict(done.alerts) == {"production_stop": 1, "stock_removed": 1, "stock_seen_less": 1, "covenant_breach": 1}
     again = score_days(pool, POLICY, first, last, None, NOW)
     assert (again.scores, again.coverages, dict(again.alerts)) == (0, 0, {})
     with pool.connection() as connection:
         held = alerts.current_alerts(connection)
         assert {(one.rule, one.site_id, one.state) for one in held} == {
             ("production_stop", "F1", AlertState.OPEN), ("stock_removed", "X01", AlertState.OPEN),
-            ("covenant_breach", "X01", AlertState.OPEN),
+            ("stock_seen_less", "X01", AlertState.OPEN), ("covenant_breach", "X01", AlertState.OPEN),
         }  # fmt: skip
         stop = next(one for one in held if one.rule == "production_stop")
         assert morning(ONSET) < stop.raised_at <= morning(ONSET + timedelta(days=4))
