@@ -307,7 +307,8 @@ def _slots(name: str, schedule: Schedule, job: Job) -> Card:
         seed=schedule.seed,
         config={**asdict(schedule), **more},
         training_data=tuple(
-            {"source": s, "licence": li, "pictures": len(c), "objects": len(c)} for s, li, c in slot_recipe.sources(later[-1])
+            {"source": s, "licence": li, "pictures": len(c), "objects": len(c)}
+            for s, li, c in slot_recipe.sources(later[-1])
         ),
         held_out=f"every {slot_recipe.HOLD_EVERY}th chip of the train split"
         + (", bays of groups of vehicle pictures that are held out" if later[-1].bays else "")

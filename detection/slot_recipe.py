@@ -134,16 +134,19 @@ def covered(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.ascontiguousarray(np.rot90(out, -quarters))
 
 
-def prepare(data: Path, rendered: Path | None) -> tuple[SlotTask, SlotTask, list[Chip]]:
-    """The task of the first part, that of the second with photographed bays besides (where `data` has `vehicles`), and the
-    chips kept for calibration: real ones, rendered val, photographed bays of other places."""
+def prepare(data: Path, rendered: Path | None) -> tuple[tuple[SlotTask, SlotTask, SlotTask], list[Chip]]:
+    """The tasks of three parts, and the chips kept for calibration: real ones, rendered val, photographed bays elsewhere.
+
+    The second has photographed bays besides (where `data` has `vehicles`), the third fewer of them and neighbours that
+    reach in further."""
     real = read_slots_folder(data / "slot_occupancy", "train")
     drawn = read_slots_folder(rendered, "train") if rendered is not None else []
     taught, others = photographed_bays(data) if (data / "vehicles").is_dir() else ([], [])
     held_out = real[::HOLD_EVERY] + (read_slots_folder(rendered, "val") if rendered is not None else [])
     kept = tuple(chip for index, chip in enumerate(real) if index % HOLD_EVERY)
     first = SlotTask(kept, tuple(drawn))
-    return first, SlotTask(kept, tuple(drawn), tuple(taught)), held_out + others
+    second = SlotTask(kept, tuple(drawn), tuple(taught))
+    return (first, second, SlotTask(kept, tuple(drawn), tuple(taught), 0.25, CHIP // 3)), held_out + others
 
 
 def sources(task: SlotTask) -> list[tuple[str, str, Sequence[Chip]]]:
