@@ -350,6 +350,7 @@ def _context(
         {device.device_id: device.gateway_id for device in work.devices},
         awaited,
         fences,
+        owner_of={device.device_id: device.owner for device in work.devices},
     )
 
 

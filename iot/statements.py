@@ -68,6 +68,8 @@ class SiteContext:
     """Of this site, all rows."""
     calibrations: Mapping[str, Sequence[Calibration]] = field(default_factory=dict)
     """Device -> when it was calibrated, where that ends some time."""
+    owner_of: Mapping[str, str] = field(default_factory=dict)
+    """Device -> who owns it: who could tamper with it."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ class _Trust:
         self.frozen: dict[str, Floats] = {}
         self.replayed: dict[str, Floats] = {}
         self.lapses = lapses(context.calibrations, view)
+        self.owner_of = context.owner_of
         for device, signals in by_device.items():
             live = [signal for signal in signals if signal.quantity in checks.LIVE_QUANTITIES]
             self.frozen[device] = reduce(np.maximum, (checks.frozen_hours(view.grid, s) for s in live), nothing)
@@ -263,9 +266,11 @@ def _of(
     sound = ~suspect & (days.coverage >= amounts.FULL_COVERAGE)
     for device in named:
         suspect |= trust.lapses.get(device, False)
+    owners = sorted({trust.owner_of[device] for device in named if device in trust.owner_of})
     evidence: list[Mapping[str, object]] = [
         {
             "devices": named,
+            "owners": owners,
             "coverage": round(float(share), 4),
             **{key: round(float(figures[day]), 4) for key, figures in more.items() if np.isfinite(figures[day])},
             **uncalibrated(trust.lapses, named, day, bool(sound[day])),

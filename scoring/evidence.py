@@ -53,6 +53,8 @@ class Datum:
     """What the evidence of `changed_area_m2` lists."""
     only_uncalibrated: bool = False
     """Doubtful for no other reason than that a device's calibration had ended."""
+    owners: tuple[str, ...] = ()
+    """Who owns the devices it rests on; empty for pictures."""
 
 
 def gsd_class(gsd_m: float | None) -> str:
@@ -85,7 +87,14 @@ def datum(observation: Observation, calendar: SiteCalendar) -> Datum:
         device=str(observation.evidence.get("device", observation.evidence.get("device_id", ""))),
         changes=changes_of(observation),
         only_uncalibrated=observation.evidence.get("otherwise_good") is True,
+        owners=owners_of(observation),
     )
+
+
+def owners_of(observation: Observation) -> tuple[str, ...]:
+    """Owners the evidence names; none where it names none in a way that makes sense."""
+    named = observation.evidence.get("owners")
+    return tuple(str(owner) for owner in named) if isinstance(named, list) else ()
 
 
 def changes_of(observation: Observation) -> tuple[Change, ...]:

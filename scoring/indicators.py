@@ -166,6 +166,8 @@ _Z16 = (
 )
 """Normal quantiles at (i + 1/2) / 16: written out, so that expectations are the same bits on every machine."""
 _Z95 = 1.96
+_DOUBTFUL_KNOWN = 0.5
+"""Share to which doubtful evidence counts as known; the rest is as uncertain as none."""
 
 
 def shortfall_at(curve: Curve, figure: float) -> float:
@@ -252,8 +254,14 @@ def _judge(row: Indicator, policy: IndicatorPolicy, compared: Ratio) -> Shortfal
     found = expected_shortfall(policy.curve, compared.value, compared.lower, compared.upper)
     if row.widen_only:
         found = Shortfall(0.0, policy.prior * found.expected, found.upper)
+    known = min((policy.trust.get(owner, 1.0) for owner in compared.datum.owners), default=1.0)
     if compared.datum.quality is Quality.DOUBTFUL:
-        found = Shortfall(found.lower / 2, (found.expected + policy.prior) / 2, (found.upper + 1.0) / 2)
+        known = min(known, _DOUBTFUL_KNOWN)
+    if known < 1.0:
+        unknown = 1.0 - known
+        found = Shortfall(
+            found.lower * known, found.expected * known + policy.prior * unknown, found.upper * known + unknown
+        )
     return found
 
 

@@ -65,6 +65,8 @@ class IndicatorPolicy:
     """Indicator that takes the weight at sites which have nothing this one could see."""
     least_normal: float = 0.0
     """A normal below this, in the quantity's unit, is too small to compare with."""
+    trust: Mapping[str, float] = field(default_factory=dict)
+    """Owner of a device -> share to which its readings count as known, the rest as unknown; 1 for those not named."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,9 @@ def _policy(tree: Mapping[str, Any], text: str) -> Policy:
         grades=tuple(sorted(((name, float(low)) for name, low in grades.items()), key=lambda row: -row[1])),
         support_floor=floor,
         calendar=_calendar(tree["calendar"]),
-        indicators={name: _indicator(row, baselines) for name, row in tree["indicator"].items()},
+        indicators={
+            name: _indicator({**row, "trust": tree.get("trust", {})}, baselines) for name, row in tree["indicator"].items()
+        },
         rules={name: RulePolicy(**{**row, "priority": Priority(row["priority"])}) for name, row in tree["rule"].items()},
         coverage=CoveragePolicy(**tree["coverage"]),
     )
@@ -174,6 +178,7 @@ def _indicator(row: Mapping[str, Any], baselines: Mapping[str, BaselinePolicy]) 
     fields["weights"] = {SiteKind(kind): float(weight) for kind, weight in row["weights"].items()}
     fields["baseline"] = baselines[row["baseline"]]
     fields["curve"] = tuple((float(x), float(y)) for x, y in row["curve"])
+    fields["trust"] = {str(owner): float(share) for owner, share in row["trust"].items()}
     fields["falls_to"] = {SiteKind(kind): str(name) for kind, name in row.get("falls_to", {}).items()}
     return IndicatorPolicy(**fields)
 
@@ -184,6 +189,8 @@ def _check(policy: Policy) -> None:
         if abs(total - 100.0) > 1e-9:
             raise InvalidInputError(f"Policy {policy.version}: weights of {kind} sites sum to {total:g}; make them 100.")
     for name, row in policy.indicators.items():
+        if not all(0 < share <= 1 for share in row.trust.values()):
+            raise InvalidInputError(f"Policy {policy.version}: trust {dict(row.trust)} needs shares above 0, at most 1.")
         for other in row.falls_to.values():
             if other not in policy.indicators:
                 raise InvalidInputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -62,13 +62,13 @@ class Diary:
 
     def day(
         self, quantity: str, day: date, value: float, *, subject: str = "", relative: float = 0.005,
-        quality: Quality = Quality.GOOD, known_at: datetime | None = None, revision: int = 1,
+        quality: Quality = Quality.GOOD, known_at: datetime | None = None, revision: int = 1, owners: Sequence[str] = (),
     ) -> None:
         """One telemetry observation of a local day, known two hours after its end."""
         self._add(
             SubjectKind.ASSET if subject else SubjectKind.SITE, subject or self.site_id, quantity, local(day),
             local(day + timedelta(days=1)), Source.TELEMETRY, f"{quantity}@1", value, abs(value) * relative, quality,
-            known_at or local(day + timedelta(days=1), 2), {}, revision,
+            known_at or local(day + timedelta(days=1), 2), {"owners": list(owners)} if owners else {}, revision,
         )
 
     def picture(

@@ -160,6 +160,8 @@ def test_after_its_calibration_a_device_is_doubted_until_it_is_renewed(meter: st
     assert len(days) == DAYS - 1 or len(days) == DAYS
     for begin, *said in days[:-1]:
         assert said == (["doubtful", ["m"], True] if begin >= ended else ["good", None, None]), begin
+    owners = "SELECT DISTINCT evidence -> 'owners' FROM observation WHERE quantity = %s"
+    assert rows(meter, owners, ("energy_kwh_per_day",)) == [(["third_party"],)]
     flagged = "SELECT coalesce(sum(readings), 0) FROM reading_quality WHERE flags & %s > 0"
     assert number(meter, flagged, (int(Flag.UNCALIBRATED),)) == 3 * (6 * 48 + 1)
     renewed = ended + timedelta(days=3)

@@ -38,6 +38,7 @@ def test_the_shipped_policy_weighs_every_kind_with_a_hundred() -> None:
     ("clear_at = 0.08", "clear_at = 0.5", "flap"),
     ("[[0.15, 0.0], [0.6, 1.0]]", "[[0.6, 0.0], [0.15, 1.0]]", "rising"),
     ('version = "2026.2"', "", "not valid"),
+    ("borrower = 0.95", "borrower = 1.05", "trust"),
     ("[grades]", "[grades", "not valid"),
 ])  # fmt: skip
 def test_a_policy_that_cannot_be_meant_is_refused(old: str, new: str, said: str) -> None:

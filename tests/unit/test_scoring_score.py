@@ -127,6 +127,19 @@ def test_bad_observations_are_no_evidence_and_doubtful_ones_half() -> None:
     assert not bad.supported and bad.expected_shortfall == pytest.approx(POLICY.indicators["energy"].prior)
 
 
+def test_readings_of_the_borrowers_own_devices_are_less_certain_and_say_no_more() -> None:
+    by_owner: dict[str, Score] = {}
+    for owner in ("", "bank", "third_party", "borrower"):
+        diary = factory(1)
+        for back in range(1, 12):
+            owners = ["bank", owner] if owner else []
+            diary.day("energy_kwh_per_day", DAY - timedelta(days=back), 11_000.0, revision=2, owners=owners)
+        by_owner[owner] = score(SiteKind.FACTORY, diary.rows)
+    assert by_owner["bank"].lower == by_owner[""].lower
+    assert by_owner["bank"].lower > by_owner["third_party"].lower > by_owner["borrower"].lower
+    assert by_owner["bank"].upper >= by_owner["borrower"].upper and by_owner["bank"].support == by_owner["borrower"].support
+
+
 def test_old_pictures_widen_the_interval() -> None:
     rows = YEARS[SiteKind.FACTORY, 0]
     since = morning(DAY) - timedelta(days=25)
