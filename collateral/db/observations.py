@@ -128,36 +128,6 @@ def mark_dirty(connection: Connection, site_ids: Collection[str], reason: str) -
         )
 
 
-def observations_as_known(
-    connection: Connection,
-    site_id: str,
-    known_at: datetime,
-    since: datetime | None = None,
-    quantities: Sequence[str] | None = None,
-) -> list[Observation]:
-    """What was in force for one site at `known_at`, in order of `valid_from`.
-
-    Args:
-        connection: a transaction.
-        site_id: the site.
-        known_at: nothing learnt later is returned.
-        since: only periods that begin at or after this time.
-        quantities: only these; None for all.
-    """
-    return [
-        _observation(row)
-        for row in fetch_dicts(
-            connection,
-            f"SELECT DISTINCT ON ({_KEY}) {_ALL_COLUMNS} FROM observation"  # noqa: S608
-            " WHERE site_id = %(site)s AND known_at <= %(known_at)s AND valid_from <= %(known_at)s"
-            " AND (%(since)s::timestamptz IS NULL OR valid_from >= %(since)s)"
-            " AND (%(quantities)s::text[] IS NULL OR quantity = ANY(%(quantities)s))"
-            " ORDER BY valid_from, subject_kind, subject_id, quantity, source, method, revision DESC",
-            {"site": site_id, "known_at": known_at, "since": since, "quantities": _listed(quantities)},
-        )
-    ]
-
-
 def observation_revisions(
     connection: Connection,
     site_ids: Sequence[str] | None = None,
@@ -187,19 +157,6 @@ def observation_revisions(
             {"sites": _listed(site_ids), "quantities": _listed(quantities), "since": since, "until": until},
         )
     ]
-
-
-def in_force(revisions: Iterable[Observation], known_at: datetime) -> list[Observation]:
-    """What `observations_as_known` would return for `known_at`, out of `observation_revisions` already in memory."""
-    best: dict[tuple[object, ...], Observation] = {}
-    for observation in revisions:
-        if observation.known_at > known_at or observation.valid_from > known_at:
-            continue
-        key = _key(observation)
-        held = best.get(key)
-        if held is None or (held.revision or 0) < (observation.revision or 0):
-            best[key] = observation
-    return sorted(best.values(), key=lambda o: (o.valid_from, o.subject_kind, o.subject_id, o.quantity, o.source, o.method))
 
 
 def _key(observation: Observation) -> tuple[object, ...]:
