@@ -32,8 +32,14 @@ _MADE_OF: Mapping[str, frozenset[str]] = {
     "tags_present_share": frozenset({"tags_present"}),
     **{
         name: frozenset({"longitude_deg", "latitude_deg", "speed_km_h"})
-        for name in ("route_deviation_m", "learnt_route_deviation_m", "unexplained_stop_hours")
+        for name in (
+            "route_deviation_m", "learnt_route_deviation_m", "unexplained_stop_hours", "outside_region_m",
+            "forbidden_area_hours", "implausible_positions",
+        )
     },
+    "moved_engine_off_m": frozenset({"longitude_deg", "latitude_deg", "engine_on"}),
+    "tamper_contact_hours": frozenset({"tamper_contact"}),
+    "power_lost_hours": frozenset({"external_power"}),
 }
 """Readings of which an observed quantity is made."""
 

@@ -178,8 +178,8 @@ def _covered(view: View) -> Mask:
 
 
 def _marked(geometries: Sequence[BaseGeometry], grid: GridSpec) -> Mask:
-    """Pixels of any of them."""
-    return mask_inside(GeometryCollection(list(geometries)), grid)
+    """Pixels of any of them. (Beside an empty geometry a whole collection would be left out.)"""
+    return mask_inside(GeometryCollection([one for one in geometries if not one.is_empty]), grid)
 
 
 def _is_light_or_plants(maps: ChangeMaps, part: tuple[slice, slice], pixels: Mask) -> bool:

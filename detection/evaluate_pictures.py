@@ -28,7 +28,6 @@ from detection.metrics import binary_scores, wilson
 from detection.models.slots import CHIP
 from detection.presence import presence
 from detection.reliability import confidence_figures
-from detection.views import ALL_TURNS
 
 _NEAR = 0.25
 """Answers this close to the threshold are shown as uncertain."""
@@ -87,7 +86,7 @@ def evaluate_solar_chips(
 def chip_presence(segmenter: PanelSegmenter, chip: Chip) -> float:
     """Calibrated probability that the chip shows any panel."""
     picture = to_grid(chip.image, chip.gsd_m, segmenter.gsd_m, None)
-    return presence(segmenter.segment(picture, ALL_TURNS), segmenter.gsd_m, segmenter.card)
+    return presence(segmenter.segment(picture, all_views=True), segmenter.gsd_m, segmenter.card)
 
 
 def _show_chips(gallery: Gallery, chips: Sequence[Chip], probability: Floats, threshold: float) -> None:

@@ -20,7 +20,6 @@ from detection.evaluate_pictures import panel_probability, slot_chip
 from detection.infer import HEAVY_M, PanelSegmenter, SlotClassifier, VehicleDetector
 from detection.metrics import best_threshold, fit_calibration
 from detection.presence import presence_threshold, raw_presence
-from detection.views import ALL_TURNS
 from detection.weightfile import Card, write_weights
 
 _PLAIN = (1.0, 0.0)
@@ -122,7 +121,7 @@ def finish_panels(
     if threshold is None:
         blank = replace(blank, threshold=mask_threshold(areas, masks))
     chips = progress(held_out, "calibrating", unit="chip")
-    maps = (segmenter.segment(to_grid(chip.image, chip.gsd_m, gsd_m, None), ALL_TURNS) for chip in chips)
+    maps = (segmenter.segment(to_grid(chip.image, chip.gsd_m, gsd_m, None), all_views=True) for chip in chips)
     raw = np.array([raw_presence(m, gsd_m) for m in maps], np.float32)
     labels = np.array([chip.label == 1 for chip in held_out])
     calibrator, about = choose_calibrator(_chip_answers(raw, labels, held_out))

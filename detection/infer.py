@@ -221,16 +221,16 @@ class PanelSegmenter(Segmenter):
         """
         return cls(PanelNet(), "panels", weights or default_path("panels"), cache)
 
-    def segment(self, image: NDArray[np.uint8], turns: int = 0) -> NDArray[np.float32]:
+    def segment(self, image: NDArray[np.uint8], all_views: bool = False) -> NDArray[np.float32]:
         """Picture (H x W x 3 uint8 RGB on the `gsd_m` grid) -> H x W probability of a panel, calibrated.
 
-        `image_mask = segment(image) >= threshold`. `turns`: 0 for one view, else the mean over so many turns of the picture
-        and their mirror images (see `mean_over_views`). Raises `InvalidInputError` for another shape or type.
+        `image_mask = segment(image) >= threshold`. `all_views`: the mean over eight views instead of one (see
+        `mean_over_views`). Raises `InvalidInputError` for another shape or type.
         """
         _require_picture(image)
-        if turns == 0:
+        if not all_views:
             return calibrated(self.card, self.raw_probabilities(image)[0])
-        return calibrated(self.card, mean_over_views(lambda view: self.raw_probabilities(view)[0], image, turns))
+        return calibrated(self.card, mean_over_views(lambda view: self.raw_probabilities(view)[0], image))
 
 
 class SlotClassifier(Detector):

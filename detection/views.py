@@ -9,23 +9,21 @@ from numpy.typing import NDArray
 
 from detection.arrays import floats
 
-ALL_TURNS = 4
-"""Quarter turns of a picture; each also mirrored makes eight views."""
+_TURNS = 4
 _SURE = 1e-6
 
 
 def mean_over_views(
-    segment: Callable[[NDArray[np.uint8]], NDArray[np.float32]], image: NDArray[np.uint8], turns: int = ALL_TURNS
+    segment: Callable[[NDArray[np.uint8]], NDArray[np.float32]], image: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """H x W probability from the mean of the logits of `segment` over `turns` turns of an H x W x 3 picture (4: by
-    0, 90, 180, 270 degrees; 2: by 0 and 180; 1: none) and their mirror images. What one view takes for a panel by chance
-    the others seldom do; it costs 2 `turns` times the work."""
+    """H x W probability from the mean of the logits of `segment` over the four quarter turns of an H x W x 3 picture and
+    their mirror images. What one view takes for a panel by chance the others seldom do; it costs eight times the work."""
     total = np.zeros(image.shape[:2], np.float32)
-    for turn in range(0, ALL_TURNS, ALL_TURNS // turns):
+    for turn in range(_TURNS):
         turned = np.rot90(image, turn)
         plain = segment(np.ascontiguousarray(turned))
         mirrored = segment(np.ascontiguousarray(turned[:, ::-1]))[:, ::-1]
         for seen in (plain, mirrored):
             p = np.clip(seen, _SURE, 1 - _SURE)
             total += np.rot90(np.log(p / (1 - p)), -turn)
-    return floats(1 / (1 + np.exp(-total / (2 * turns))))
+    return floats(1 / (1 + np.exp(-total / (2 * _TURNS))))

@@ -127,10 +127,13 @@ def note_passport(pool: Pool, device_id: str, passport: Passport, by: str) -> Pa
 
 
 def _note(connection: Connection, device_id: str, given: Passport, by: str) -> Passport:
+    now = datetime.now(UTC)
     known = passports.newest_passport(connection, device_id) or Passport()
+    holding = passports.passport_at(connection, device_id, given.valid_from or now) or Passport()
+    known = replace(known, ct_ratio=holding.ct_ratio, scale=holding.scale, place=holding.place)
     said = {name: value for name, value in asdict(given).items() if value not in (None, "")}
     merged = replace(known, **{"valid_from": None, **said})
-    held = passports.add_passport(connection, device_id, merged, by, datetime.now(UTC))
+    held = passports.add_passport(connection, device_id, merged, by, now)
     detail = {name: value if isinstance(value, float) else str(value) for name, value in said.items()}
     audit.record(connection, by, "device.passport", device_id, detail)
     return replace(merged, valid_from=held)

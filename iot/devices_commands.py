@@ -153,7 +153,7 @@ def _issue(args: argparse.Namespace, settings: Settings, passport: Passport | No
     """The password is in nobody's hands but ours once it is committed: whatever fails then, it is handed over."""
     with Pool(settings.require_database(), Role.APP, size=1) as pool:
         if args.out is not None:
-            write_private(args.out, "")  # what cannot be written is known before the password is
+            _try(args.out)  # what cannot be written is known before the password is
         password = issue(pool, args.device, acting(args.by), passport, again)
         told, problem = _tell(pool, settings)
     payload: dict[str, object] = {"device": args.device, "username": args.device}
@@ -166,6 +166,16 @@ def _issue(args: argparse.Namespace, settings: Settings, passport: Passport | No
         except ServiceError as error:
             payload |= {"password": password, "note": f"shown once and kept nowhere; {error}"}
     return Outcome({**payload, "broker_told": told, **problem}, ok=not problem)
+
+
+def _try(path: Path) -> None:
+    """Writes an empty file there; beside it where there is one, which may hold a password that is kept nowhere else."""
+    if not path.is_file():
+        write_private(path, "")
+        return
+    spare = path.with_name(f".{path.name}.try")
+    write_private(spare, "")
+    spare.unlink()
 
 
 def _revoke(args: argparse.Namespace, settings: Settings) -> Outcome:
@@ -220,19 +230,22 @@ def _watch(args: argparse.Namespace, settings: Settings) -> Outcome:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     recorded = looks = 0
+    audited = untold = False
     with Pool(settings.require_database(), Role.APP, size=1) as pool:
         watch, accounts = Watch(pool, log), BrokerAccounts(runtime)
-        audited = accounts.audit(on=True)
         try:
             while not stop.is_set():
                 looks += 1
                 try:
                     events, changed = watch.look(datetime.now(UTC))
                     recorded += len(events)
-                    accounts.turn_log()
-                    if changed:
+                    audited |= accounts.audit(on=True)  # each time: a broker started anew knows nothing of it
+                    untold |= changed
+                    if untold:
                         accounts.sync(pool)
-                except (ServiceError, psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+                        untold = False
+                    accounts.turn_log()
+                except (ServiceError, OSError, psycopg2.OperationalError, psycopg2.InterfaceError) as error:
                     _LOG.warning("this look failed (%s); the next one reads on from where the last good one ended", error)
                 if looks == args.looks:
                     break

@@ -28,7 +28,7 @@ from iot.tracks import LEARNT_DAYS, LEAST_DAYS, LEAST_JOURNEY_M, MOST_JOURNEYS, 
 FOLLOWED = ("longitude_deg", "latitude_deg", "speed_km_h", "engine_on")
 """Readings that trips and stops are made of."""
 _CHUNK_DAYS = 62
-"""Read together."""
+"""Read together, with all between them."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,21 @@ def follow(
     fences = geofences.geofences_of_site(connection, site.site_id) if touched else []
     done = 0
     for one in followed:
-        days = _with_later(connection, one.tracker.device_id, touched)
-        for begin in range(0, len(days), _CHUNK_DAYS):
-            chunk = days[begin : begin + _CHUNK_DAYS]
+        for chunk in chunks(_with_later(connection, one.tracker.device_id, touched)):
             _make(connection, one, AreaBook(site, one.asset, fences), zone, chunk)
             done += len(chunk)
     return done
+
+
+def chunks(days: Sequence[date]) -> list[list[date]]:
+    """Ordered days in parts of `_CHUNK_DAYS` from first to last: of two days years apart, nothing between them is read."""
+    parts: list[list[date]] = []
+    for day in days:
+        if parts and (day - parts[-1][0]).days < _CHUNK_DAYS:
+            parts[-1].append(day)
+        else:
+            parts.append([day])
+    return parts
 
 
 def _with_later(connection: Connection, device_id: str, touched: Mapping[str, set[date]]) -> list[date]:

@@ -7,11 +7,14 @@ where that could not be built, `security watch` turns the debug log on for as lo
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 from collateral.db import devices
 from collateral.db.devices import LogPosition, SecurityEvent
@@ -73,34 +76,48 @@ def _foreign(at: datetime, text: str) -> Iterator[SecurityEvent]:
 
 
 def fresh_lines(log: Path, read: LogPosition) -> tuple[list[str], LogPosition]:
-    """Whole lines added since, from the log before this one too where it was not read to its end; and how far that is."""
-    before = log.with_name(log.name + ".1")
-    lines: list[str] = []
-    if read.inode and _inode(log) != read.inode and _inode(before) == read.inode:
-        lines, end = _lines_from(before, read.position)
-        if before.stat().st_size - end > 0 and lines:
-            return lines, LogPosition(read.inode, end)
-    present = _inode(log)
-    if present == 0:
-        return lines, read
-    begin = read.position if present == read.inode and log.stat().st_size >= read.position else 0
-    more, end = _lines_from(log, begin)
-    return lines + more, LogPosition(present, end)
+    """Whole lines added since, from the log before this one too where it was not read to its end; and how far that is.
+
+    The log may be turned meanwhile: what is read is the files that were there at the beginning, the present one looked for
+    first, so that the one before it has its last line when another is there.
+    """
+    with _opened(log) as present, _opened(log.with_name(log.name + ".1")) as before:
+        lines: list[str] = []
+        if read.inode and _inode(present) != read.inode and before is not None and _inode(before) == read.inode:
+            lines, end = _lines_from(before, read.position)
+            read = LogPosition(read.inode, end)
+            if lines and os.fstat(before.fileno()).st_size > end:
+                return lines, read
+        if present is None:
+            return lines, read
+        status = os.fstat(present.fileno())
+        begin = read.position if status.st_ino == read.inode and status.st_size >= read.position else 0
+        more, end = _lines_from(present, begin)
+        return lines + more, LogPosition(status.st_ino, end)
 
 
-def _inode(path: Path) -> int:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO | None]:
+    """The file, or None where there is none."""
     try:
-        return path.stat().st_ino
+        file = path.open("rb")
     except FileNotFoundError:
-        return 0
+        yield None
+        return
+    with file:
+        yield file
 
 
-def _lines_from(path: Path, position: int) -> tuple[list[str], int]:
-    with path.open("rb") as file:
-        file.seek(position)
-        data = file.read(READ_BYTES)
+def _inode(file: BinaryIO | None) -> int:
+    return 0 if file is None else os.fstat(file.fileno()).st_ino
+
+
+def _lines_from(file: BinaryIO, position: int) -> tuple[list[str], int]:
+    """Split at newlines alone: clients choose their names, and other characters that end a line may be in them."""
+    file.seek(position)
+    data = file.read(READ_BYTES)
     end = data.rfind(b"\n") + 1
-    return data[:end].decode("utf-8", "replace").splitlines(), position + end
+    return [line.decode("utf-8", "replace") for line in data[:end].split(b"\n")[:-1]], position + end
 
 
 @dataclass

@@ -14,6 +14,7 @@ from collateral.progress import progress
 from collateral.settings import Settings
 from scoring.notify import deliver
 from scoring.policy import load_policy
+from scoring.policy_check import check_policy
 from scoring.replay import replay_score
 from scoring.run import References, RunSummary, score_days, score_now
 
@@ -32,6 +33,7 @@ def _score(args: argparse.Namespace, settings: Settings) -> Outcome:
     if args.replay:
         return _replay(args.site, settings)
     policy = load_policy(args.policy)
+    check_policy(policy)
     now = datetime.now(UTC)
     with Pool(settings.require_database(), Role.APP, size=2) as pool:
         if args.first:

@@ -50,9 +50,9 @@ class SiteContext:
     devices: Sequence[Device] = ()
     known_serials: Sequence[Asset] = ()
     """All assets of the portfolio, for pledges made twice."""
-    _days: dict[tuple[str, str, DayClass | None, str], Baseline | None] = field(default_factory=dict)
-    _past: dict[tuple[str, str, float], list[Datum]] = field(default_factory=dict)
-    _values: dict[tuple[str, str, float], dict[DayClass, list[float]]] = field(default_factory=dict)
+    _days: dict[tuple[str, str, DayClass | None, BaselinePolicy], Baseline | None] = field(default_factory=dict)
+    _past: dict[tuple[str, str, float, float], list[Datum]] = field(default_factory=dict)
+    _values: dict[tuple[str, str, float, float], dict[DayClass, list[float]]] = field(default_factory=dict)
 
     @property
     def last_due(self) -> date:
@@ -65,7 +65,7 @@ class SiteContext:
 
     def past(self, quantity: str, subject: str, policy: BaselinePolicy) -> list[Datum]:
         """Data inside the baseline window."""
-        key = (quantity, subject, policy.until_days)
+        key = (quantity, subject, policy.from_days, policy.until_days)
         if key not in self._past:
             series = self.series(quantity, subject)
             self._past[key] = [] if series is None else past_of(series, self.at, self.frozen_at, policy)
@@ -75,9 +75,9 @@ class SiteContext:
         self, quantity: str, subject: str, policy: BaselinePolicy, day_class: DayClass | None
     ) -> Baseline | None:
         """Normal of a daily quantity; `day_class` None compares all days alike."""
-        key = (quantity, subject, day_class, f"{policy.from_days}:{policy.until_days}")
+        key = (quantity, subject, day_class, policy)
         if key not in self._days:
-            place = (quantity, subject, policy.until_days)
+            place = (quantity, subject, policy.from_days, policy.until_days)
             if place not in self._values:
                 self._values[place] = values_by_class(self.past(quantity, subject, policy), self.calendar)
             self._days[key] = daily_baseline(self._values[place], policy, day_class)

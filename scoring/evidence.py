@@ -48,7 +48,7 @@ class Datum:
     gsd_class: str
     """`fine` (below 0.2 m), `medium` (below 0.5 m), `coarse`; empty for telemetry."""
     device: str
-    """Device named by the evidence; empty when none is."""
+    """Device named by the evidence, or several with commas; empty when none is."""
     changes: tuple[Change, ...] = ()
     """What the evidence of `changed_area_m2` lists."""
     only_uncalibrated: bool = False
@@ -84,11 +84,20 @@ def datum(observation: Observation, calendar: SiteCalendar) -> Datum:
         day=calendar.local_day(observation.valid_from),
         hour=calendar.local_hour(observation.valid_from),
         gsd_class=gsd_class(float(gsd) if isinstance(gsd, (int, float)) else None),
-        device=str(observation.evidence.get("device", observation.evidence.get("device_id", ""))),
+        device=device_of(observation),
         changes=changes_of(observation),
         only_uncalibrated=observation.evidence.get("otherwise_good") is True,
         owners=owners_of(observation),
     )
+
+
+def device_of(observation: Observation) -> str:
+    """The device the evidence singles out, else those it rests on."""
+    evidence = observation.evidence
+    named, several = evidence.get("device", evidence.get("device_id")), evidence.get("devices")
+    if named is None and isinstance(several, list):
+        return ", ".join(str(one) for one in several)
+    return "" if named is None else str(named)
 
 
 def owners_of(observation: Observation) -> tuple[str, ...]:

@@ -157,7 +157,8 @@ BOTH_REST = 0.4
 LEAST_PLEDGED = 0.8
 """A detector may see this much less than what is pledged before the pledge itself becomes the normal."""
 ALTERED_IS_REAL, SEEN_IS_REAL = 0.65, 0.9
-"""Precision measured (docs/decisions/0140) of what looks different, and of what appeared or vanished."""
+"""What looks different, and what appeared or vanished, is taken to be real at most so surely. Below the precision found on
+rendered sites (docs/decisions/0140), where roofs that were altered are few."""
 _Z16 = (
     -1.862731867421651, -1.3180108973035367, -1.009990169249582, -0.7764217611479276, -0.579132162255556,
     -0.40225006532172525, -0.2372021093287877, -0.0784124127331122, 0.0784124127331122, 0.2372021093287877,

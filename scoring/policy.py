@@ -184,6 +184,13 @@ def _indicator(row: Mapping[str, Any], baselines: Mapping[str, BaselinePolicy]) 
 
 
 def _check(policy: Policy) -> None:
+    for name, row in policy.indicators.items():
+        if not all(0 <= weight <= 100 for weight in row.weights.values()):
+            raise InvalidInputError(f"Policy {policy.version}: indicator {name} needs weights in 0..100.")
+        if row.slots < 1 or not row.slot_days > 0 or not row.half_life_days > 0:
+            raise InvalidInputError(
+                f"Policy {policy.version}: indicator {name} needs a slot at least, slots and half-life longer than 0 days."
+            )
     for kind in SiteKind:
         total = sum(row.weights.get(kind, 0.0) for row in policy.indicators.values())
         if abs(total - 100.0) > 1e-9:
@@ -197,7 +204,7 @@ def _check(policy: Policy) -> None:
                     f"Policy {policy.version}: the weight of indicator {name} falls to {other!r}, which it does not have."
                 )
         xs = [x for x, _ in row.curve]
-        if xs != sorted(set(xs)) or not all(0 <= y <= 1 for _, y in row.curve) or not 0 <= row.prior <= 1:
+        if not xs or xs != sorted(set(xs)) or not all(0 <= y <= 1 for _, y in row.curve) or not 0 <= row.prior <= 1:
             raise InvalidInputError(
                 f"Policy {policy.version}: indicator {name} needs a curve of rising figures with shortfalls in 0..1 "
                 "and a prior in 0..1."

@@ -245,7 +245,8 @@ def _sources_disagree(context: SiteContext, policy: RulePolicy, open_since: Mapp
 def _frozen(context: SiteContext, pair: Pair) -> bool:
     """A frozen sensor has an alert of its own and tells nothing to disagree with."""
     hours = _value_on(context, "frozen_hours", pair.inside.datum.day)
-    return hours is not None and hours >= context.policy.rules["sensor_frozen"].raise_at
+    rule = context.policy.rules.get("sensor_frozen")
+    return hours is not None and rule is not None and hours >= rule.raise_at
 
 
 def _both_sides(pair: Pair, context: SiteContext) -> dict[str, object]:

@@ -198,7 +198,7 @@ def _loans(
 ) -> None:
     with pool.connection() as connection:
         _lock(connection, "score loans")
-        book = _book(connection, rule=COVENANT_RULE)
+        book, rule = _book(connection, rule=COVENANT_RULE), policy.rules.get(COVENANT_RULE)
         judged = coverage_rows.last_evaluated(connection)
         rows: list[coverage_rows.CoverageRow] = []
         steps: list[Transition] = []
@@ -216,10 +216,10 @@ def _loans(
                 coverage = _cover(known, loan_id, sites, moment, parts, policy)
                 rows.append(_coverage_row(coverage, known.loans[loan_id].currency, policy))
                 finding = covenant_finding(coverage)
-                if finding is None or (loan_id in judged and moment <= judged[loan_id]):
+                if finding is None or rule is None or (loan_id in judged and moment <= judged[loan_id]):
                     continue
                 site_id = _main_site(coverage, known, sites)
-                step = book.step(COVENANT_RULE, policy.rules[COVENANT_RULE], finding, site_id, moment)
+                step = book.step(COVENANT_RULE, rule, finding, site_id, moment)
                 steps += [step] if step else []
         summary.coverages += coverage_rows.write_coverage(connection, rows)
         _write_transitions(connection, policy, steps, references, summary)

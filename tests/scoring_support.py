@@ -63,12 +63,14 @@ class Diary:
     def day(
         self, quantity: str, day: date, value: float, *, subject: str = "", relative: float = 0.005,
         quality: Quality = Quality.GOOD, known_at: datetime | None = None, revision: int = 1, owners: Sequence[str] = (),
+        devices: Sequence[str] = (),
     ) -> None:
         """One telemetry observation of a local day, known two hours after its end."""
+        evidence = {name: list(held) for name, held in (("owners", owners), ("devices", devices)) if held}
         self._add(
             SubjectKind.ASSET if subject else SubjectKind.SITE, subject or self.site_id, quantity, local(day),
             local(day + timedelta(days=1)), Source.TELEMETRY, f"{quantity}@1", value, abs(value) * relative, quality,
-            known_at or local(day + timedelta(days=1), 2), {"owners": list(owners)} if owners else {}, revision,
+            known_at or local(day + timedelta(days=1), 2), evidence, revision,
         )
 
     def picture(

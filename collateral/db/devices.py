@@ -63,18 +63,20 @@ def registered_devices(connection: Connection, site_id: str = "", most: int | No
 
 
 def device_list(connection: Connection, site_id: str = "") -> list[dict[str, Any]]:
-    """Every registered device with owner, newest passport, credential and when it was last heard."""
+    """Every registered device with owner, calibration, ratio, scale and place as they hold now, credential, last heard."""
     return fetch_dicts(
         connection,
         "SELECT d.device_id, d.site_id, d.owner, d.model, d.quantities, p.calibrated_on, p.calibration_expires_on,"
         " CASE WHEN p.calibration_expires_on IS NULL THEN 'unknown' WHEN p.calibration_expires_on < current_date"
-        " THEN 'expired' ELSE 'valid' END AS calibration, p.ct_ratio, p.scale, p.valid_from, p.firmware, p.place,"
+        " THEN 'expired' ELSE 'valid' END AS calibration, q.ct_ratio, q.scale, q.valid_from, p.firmware, q.place,"
         " s.last_received_at,"
         " CASE WHEN c.device_id IS NULL THEN 'none' WHEN c.revoked_at IS NOT NULL THEN 'revoked'"
         " WHEN c.blocked_until > now() THEN 'blocked' ELSE 'active' END AS credential"
         " FROM device d LEFT JOIN device_credential c USING (device_id) LEFT JOIN device_state s USING (device_id)"
         " LEFT JOIN LATERAL (SELECT * FROM device_passport WHERE device_id = d.device_id ORDER BY passport_id DESC"
-        " LIMIT 1) p ON true WHERE %s = '' OR d.site_id = %s ORDER BY d.device_id",
+        " LIMIT 1) p ON true LEFT JOIN LATERAL (SELECT * FROM device_passport WHERE device_id = d.device_id"
+        " AND valid_from <= now() ORDER BY valid_from DESC, passport_id DESC LIMIT 1) q ON true"
+        " WHERE %s = '' OR d.site_id = %s ORDER BY d.device_id",
         (site_id, site_id),
     )
 

@@ -68,9 +68,15 @@ SELECT (SELECT begins FROM officer_journey WHERE site_id = %(site)s ORDER BY end
 
 
 def replace_journeys(connection: Connection, device_id: str, days: Sequence[date], journeys: Sequence[Journey]) -> None:
-    """Puts `journeys` in place of everything that is kept of those days of the tracker."""
+    """Puts `journeys` in place of everything that is kept of those days of the tracker.
+
+    Also of what began with one of them on another day: the site's days were cut elsewhere before its time zone changed.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM journey WHERE device_id = %s AND day = ANY(%s)", (device_id, list(days)))
+        cursor.execute(
+            "DELETE FROM journey WHERE device_id = %s AND (day = ANY(%s) OR begins = ANY(%s))",
+            (device_id, list(days), [one.begins for one in journeys]),
+        )
         execute_values(cursor, _INSERT, [_row(one) for one in journeys])
 
 

@@ -66,13 +66,26 @@ class Factors:
         return np.append(1.0, self.factor)[np.searchsorted(self.from_us, time_us, side="right")]
 
 
+_COLUMNS = "calibrated_on, calibration_expires_on, ct_ratio, scale, firmware, place, valid_from"
+
+
 def newest_passport(connection: Connection, device_id: str) -> Passport | None:
     """The passport recorded last."""
     rows = fetch_dicts(
         connection,
-        "SELECT calibrated_on, calibration_expires_on, ct_ratio, scale, firmware, place, valid_from FROM device_passport"
-        " WHERE device_id = %s ORDER BY passport_id DESC LIMIT 1",
+        f"SELECT {_COLUMNS} FROM device_passport WHERE device_id = %s ORDER BY passport_id DESC LIMIT 1",  # noqa: S608
         (device_id,),
+    )
+    return Passport(**rows[0]) if rows else None
+
+
+def passport_at(connection: Connection, device_id: str, at: datetime) -> Passport | None:
+    """The passport whose ratio, scale and place hold at a time."""
+    rows = fetch_dicts(
+        connection,
+        f"SELECT {_COLUMNS} FROM device_passport WHERE device_id = %s AND valid_from <= %s"  # noqa: S608
+        " ORDER BY valid_from DESC, passport_id DESC LIMIT 1",
+        (device_id, at),
     )
     return Passport(**rows[0]) if rows else None
 
@@ -87,7 +100,7 @@ def add_passport(connection: Connection, device_id: str, passport: Passport, by:
         InvalidInputError: another factor from a time of which there are readings already.
     """
     valid_from = passport.valid_from or now
-    known = newest_passport(connection, device_id) or Passport()
+    known = passport_at(connection, device_id, valid_from) or Passport()
     if (passport.ct_ratio, passport.scale) != (known.ct_ratio, known.scale) and valid_from < now:
         heard = fetch_dicts(
             connection,

@@ -15,6 +15,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from collateral.errors import ServiceError
 from collateral.services.system import Account, make_folder, plain_environment, run_as, say, write_private
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -146,7 +147,11 @@ def build(folder: Path, account: Account) -> Path | None:
     source, unfinished = folder / "door.c", wanted.with_suffix(".so.part")
     write_private(source, SOURCE, account)
     command = [compiler, "-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
-    done = run_as(account, [*command, "-o", unfinished, source], timeout=BUILD_SECONDS)
+    try:
+        done = run_as(account, [*command, "-o", unfinished, source], timeout=BUILD_SECONDS)
+    except ServiceError as error:  # the broker does without
+        say(f"{compiler} cannot build the broker's plugin: {error}")
+        return None
     if done.returncode != 0:
         say(f"{compiler} cannot build the broker's plugin: {done.stdout.strip()[-300:]}")
         return None

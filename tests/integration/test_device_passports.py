@@ -147,6 +147,34 @@ def test_what_is_not_said_stays_as_it_was(meter: str) -> None:
     assert (listed["ct_ratio"], listed["place"], listed["calibration"]) == (40.0, "hall 2", "valid")
 
 
+def test_what_is_planned_does_not_hold_yet(meter: str) -> None:
+    later = datetime.now(UTC) + timedelta(days=30)
+    with Pool(meter, Role.APP, size=1) as pool:
+        note_passport(pool, "m", Passport(ct_ratio=40.0), "ann")
+        note_passport(pool, "m", Passport(ct_ratio=60.0, valid_from=later), "ann")
+        held = note_passport(pool, "m", Passport(firmware="1.3"), "ann")
+        assert (held.ct_ratio, held.firmware) == (40.0, "1.3")
+        with pool.connection() as connection:
+            (listed,) = devices.device_list(connection)
+            assert (listed["ct_ratio"], listed["firmware"]) == (40.0, "1.3")
+            planned = passports.passport_at(connection, "m", later)
+            assert planned is not None and planned.ct_ratio == 60.0
+
+
+def test_a_move_noted_afterwards_leaves_the_ratios_of_its_time(meter: str) -> None:
+    store(meter, [one for one in readings() if one[2] < to_us(CHANGED)])
+    note(meter, Passport(ct_ratio=40.0), CHANGED)
+    with Pool(meter, Role.APP, size=1) as pool:
+        held = note_passport(pool, "m", Passport(place="hall 2", valid_from=START + timedelta(days=1)), "ann")
+        assert (held.place, held.ct_ratio) == ("hall 2", None)
+        with pytest.raises(InvalidInputError, match="has readings since"):
+            note_passport(pool, "m", Passport(ct_ratio=40.0, valid_from=START + timedelta(days=1)), "ann")
+        with pool.connection() as connection:
+            found = passports.factors(connection, [row[0] for row in rows(meter, "SELECT series_id FROM series")])
+    around = np.array([to_us(START + timedelta(days=2)), to_us(CHANGED)])
+    assert [steps.at(around).tolist() for steps in found.values()] == [[1.0, 40.0]] * 2
+
+
 def test_after_its_calibration_a_device_is_doubted_until_it_is_renewed(meter: str) -> None:
     ended = START + timedelta(days=6)
     note(meter, Passport(date(2023, 1, 1), (ended - timedelta(days=1)).date()), START - timedelta(days=1))

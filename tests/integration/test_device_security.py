@@ -21,6 +21,7 @@ from collateral.errors import InvalidInputError, ServiceError
 from collateral.services import local
 from collateral.services.mosquitto import Tls, hash_password
 from collateral.services.system import free_port
+from iot import devices_commands
 from iot.devices import BrokerAccounts, export_accounts, issue, revoke
 from iot.devices import register as add_device
 from iot.mqtt import with_password
@@ -100,6 +101,56 @@ def test_a_password_is_handed_over_even_when_the_broker_cannot_be_told(
     with pool, pool.connection() as connection:
         salt, digest = devices.valid_hashes(connection)["m1"].split("$")[-2:]
     assert hash_password(word, base64.b64decode(salt)).endswith(digest)
+
+
+def test_a_password_in_a_file_outlives_a_command_that_is_refused(
+    pool: Pool, database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLLATERAL_RUNTIME", str(tmp_path))
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
+    word = tmp_path / "word"
+    command = ["devices", "commission", "m1", "--out", str(word)]
+    assert main(command) == 0
+    kept = word.read_text()
+    assert main(command) == 1, "it has one already"
+    assert "rotate" in capsys.readouterr().err
+    assert word.read_text() == kept and len(kept) > 20
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    pool.close()
+
+
+def test_what_the_broker_was_not_told_is_told_with_the_next_look(
+    pool: Pool, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Accounts:
+        def __init__(self, runtime: Path) -> None: ...
+
+        def audit(self, on: bool) -> bool:
+            return False
+
+        def turn_log(self) -> bool:
+            return False
+
+        def sync(self, pool: Pool) -> int:
+            told.append("sync")
+            if len(told) == 1:
+                raise ServiceError("not now")
+            return 1
+
+    server = {"port": 1, "pid": 0, "birth": None, "version": "", "origin": ""}
+    state = {"home": str(tmp_path), "servers": {"broker": server}, "endpoints": {}}
+    (tmp_path / "services.json").write_text(json.dumps(state))
+    monkeypatch.setenv("COLLATERAL_RUNTIME", str(tmp_path))
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
+    monkeypatch.setattr(devices_commands, "BrokerAccounts", Accounts)
+    monkeypatch.setattr(devices_commands.signal, "signal", lambda *_: None)
+    with pool, pool.connection() as connection:
+        devices.set_credential(connection, "m1", hash_password("word"), "ann")
+        devices.block_until(connection, "m1", datetime.now(UTC))
+    assert main(["security", "watch", "--every", "0.1", "--looks", "3"]) == 0
+    assert told == ["sync", "sync"], "once in vain, once again, and then there is nothing to tell"
 
 
 def test_no_password_among_the_arguments(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -54,11 +55,18 @@ def test_a_file_that_is_not_there_is_a_wrong_argument(
 def test_bad_data_says_where_and_how_much_was_published(
     broker: Broker, recording: Path, capsys: pytest.CaptureFixture[str], bad: str
 ) -> None:
-    assert main(words(recording, broker=broker.mqtt_fleet_url)) == 0
+    url = urlsplit(broker.mqtt_fleet_url)
+    secret = recording.with_name("password")
+    secret.write_text(f"{url.password}\n")
+    fleet = {"broker": f"mqtt://{url.username}@{url.hostname}:{url.port}", "password_file": str(secret)}
+    assert main(words(recording, broker=broker.mqtt_fleet_url)) == 1
+    refused = orjson.loads(capsys.readouterr().out)["error"]
+    assert "--password-file" in refused and str(url.password) not in refused
+    assert main(words(recording, **fleet)) == 0
     assert orjson.loads(capsys.readouterr().out)["acknowledged"] == 5
     recording.write_text(GOOD + bad + "\n2024-01-01 06:00,6\n", encoding="utf-8")
-    assert main(words(recording, broker=broker.mqtt_fleet_url)) == 1
+    assert main(words(recording, **fleet)) == 1
     error = orjson.loads(capsys.readouterr().out)["error"]
     assert "r.csv line 7" in error and "Rows published before that: 5;" in error
-    assert main(words(recording, broker=broker.mqtt_fleet_url, map="other=active_power_kw")) == 1
+    assert main(words(recording, **fleet, map="other=active_power_kw")) == 1
     assert orjson.loads(capsys.readouterr().out)["error"].endswith("Rows published before that: 0.")

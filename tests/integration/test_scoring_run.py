@@ -94,6 +94,14 @@ def test_days_are_scored_once_and_alerts_raised_once(pool: Pool) -> None:
         assert loan.value == pytest.approx(0.5 * 0.965 * 100 * 3000 * 0.75, rel=0.08)
 
 
+def test_a_policy_may_leave_the_covenant_out(pool: Pool) -> None:
+    load(pool, warehouse(fill=lambda day: 0.5))
+    policy = replace(POLICY, rules={name: row for name, row in POLICY.rules.items() if name != "covenant_breach"})
+    days = (date(2026, 8, 8), date(2026, 8, 10))
+    done = score_days(pool, policy, *days, None, NOW)
+    assert done.coverages > 0 and "covenant_breach" not in done.alerts
+
+
 def test_stored_scores_replay_bit_for_bit_and_tell_when_they_do_not(pool: Pool) -> None:
     load(pool, moved(factory(work=lambda day: 0.7 if day >= ONSET else 1.0), "F1"), warehouse())
     score_days(pool, POLICY, date(2026, 8, 5), date(2026, 8, 12), None, NOW)

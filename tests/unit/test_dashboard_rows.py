@@ -80,6 +80,9 @@ def test_days_are_the_sites_and_only_of_the_devices_behind_a_chart() -> None:
     assert doubtful_days([running], "running_hours_per_day", "M2", [METER, DRIVE], ZONE) == []
     assert doubtful_days([doubt(0)], "vehicle_count", "", [METER], ZONE) == []
     assert doubtful_days([doubt(0, flags=1024)], "energy_kwh_per_day", "", [METER], ZONE) == []
+    tracker = Device("D3", "S1", "T1", "", "borrower", ("longitude_deg", "tamper_contact"), 60.0, "")
+    for reading, quantity in (("longitude_deg", "outside_region_m"), ("tamper_contact", "tamper_contact_hours")):
+        assert doubtful_days([doubt(0, device="D3", quantity=reading)], quantity, "T1", [tracker], ZONE), quantity
 
 
 def test_doubted_days_are_hatched_over_the_whole_height() -> None:

@@ -8,7 +8,6 @@ import pytest
 from detection.infer import PanelSegmenter
 from detection.paste import paste_panels
 from detection.presence import raw_presence
-from detection.views import ALL_TURNS
 
 
 def test_the_answer_does_not_depend_on_which_way_up_a_picture_lies() -> None:
@@ -16,8 +15,8 @@ def test_the_answer_does_not_depend_on_which_way_up_a_picture_lies() -> None:
     ground = rng.integers(120, 150, (96, 80, 3), dtype=np.uint8)
     picture, _ = paste_panels(ground, 0.2, rng)
     segmenter = PanelSegmenter.load()
-    upright = segmenter.segment(picture, ALL_TURNS)
-    lying = segmenter.segment(np.ascontiguousarray(np.rot90(picture)[:, ::-1]), ALL_TURNS)
+    upright = segmenter.segment(picture, all_views=True)
+    lying = segmenter.segment(np.ascontiguousarray(np.rot90(picture)[:, ::-1]), all_views=True)
     assert upright.shape == (96, 80) and upright.min() >= 0 and upright.max() <= 1
     assert np.rot90(lying[:, ::-1], -1) == pytest.approx(upright, abs=0.02)
     single = segmenter.segment(picture)

@@ -11,9 +11,10 @@ from collateral.domain import Observation, Quality, SiteKind
 from collateral.errors import InvalidInputError
 from scoring.baseline import Baseline, baseline_of, daily_baseline, scene_baseline, values_by_class, window
 from scoring.calendar import DayClass, SiteCalendar
+from scoring.context import SiteContext
 from scoring.evidence import Datum, Evidence, datum, gsd_class
 from scoring.policy import BaselinePolicy, load_policy, parse_policy
-from tests.scoring_support import HOLIDAYS, POLICY, Diary, days, local, morning
+from tests.scoring_support import HOLIDAYS, POLICY, Diary, days, local, make_site, morning
 
 CALENDAR = SiteCalendar(POLICY.calendar, "Asia/Shanghai", HOLIDAYS)
 TEN = BaselinePolicy(from_days=300, until_days=30, min_n=10, min_spread=0.02)
@@ -39,12 +40,31 @@ def test_the_shipped_policy_weighs_every_kind_with_a_hundred() -> None:
     ("[[0.15, 0.0], [0.6, 1.0]]", "[[0.6, 0.0], [0.15, 1.0]]", "rising"),
     ('version = "2026.2"', "", "not valid"),
     ("borrower = 0.95", "borrower = 1.05", "trust"),
+    ("factory = 25.0", "factory = nan", "weights"),
+    ("factory = 25.0", "factory = -25.0", "weights"),
+    ("slots = 7", "slots = 0", "slot at least"),
+    ("half_life_days = 10.0", "half_life_days = 0.0", "half-life"),
+    ("curve = [[0.0, 1.0], [0.3, 0.9], [0.85, 0.0]]", "curve = []", "rising"),
     ("[grades]", "[grades", "not valid"),
 ])  # fmt: skip
 def test_a_policy_that_cannot_be_meant_is_refused(old: str, new: str, said: str) -> None:
     assert old in POLICY.body
     with pytest.raises(InvalidInputError, match=said):
         parse_policy(POLICY.body.replace(old, new, 1))
+
+
+def test_normals_over_other_stretches_of_the_past_are_kept_apart() -> None:
+    diary = Diary()
+    for day in days(DAY - timedelta(days=299), DAY):
+        diary.day("energy_kwh_per_day", day, 10.0 if day < DAY - timedelta(days=100) else 30.0)
+    evidence = Evidence(data(diary.rows))
+    evidence.advance(morning(DAY))
+    context = SiteContext(make_site(SiteKind.FACTORY), POLICY, CALENDAR, evidence, morning(DAY))
+    normals = [
+        context.normal("energy_kwh_per_day", "site:X01", replace(TEN, from_days=reach, min_n=least), None)
+        for reach, least in ((300, 10), (90, 10), (90, 1000))
+    ]
+    assert [None if one is None else one.median for one in normals] == [10.0, 30.0, None]
 
 
 def test_kinds_of_days() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import math
+import os
 import re
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -11,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from collateral.db.devices import LogPosition
 from collateral.errors import InvalidInputError, UsageError
+from collateral.services import door
 from collateral.services.mosquitto import ACCESS_LIST
+from collateral.services.system import Account
 from iot.mqtt import make_client
 from iot.retention import read_policy
 from iot.routes_evaluate import read_journeys
-from iot.security import FloodWatch, read_events
+from iot.security import FloodWatch, fresh_lines, read_events
 from iot.simulate import Troubles
 from iot.simulate_commands import _check
 
@@ -51,6 +56,43 @@ def test_the_plugins_line_is_read_by_lengths() -> None:
     first, rest = read_events([f"2026-05-01T00:00:00: {said}"])
     assert (first.client, first.device_id, first.detail) == (client, "m1", {"action": "publish", "topic": topic})
     assert (rest.times, rest.client) == (7, "")
+
+
+def test_a_name_cannot_forge_a_line(tmp_path: Path) -> None:
+    log = tmp_path / "broker.log"
+    forged = "2026-99-99T00:00:00: Client m2 disconnected, not authorised."
+    endings = "\u2028\u2029\x85\x0b\x0c\x1c\r"
+    name = "".join(f"x{ending}{forged}" for ending in endings)
+    log.write_text(f"2026-05-01T00:00:00: Client {name} disconnected, not authorised.\n", newline="\n")
+    lines, read = fresh_lines(log, LogPosition())
+    assert len(lines) == 1 and read.position == log.stat().st_size
+    assert "m2" not in [event.client for event in read_events(lines)]
+
+
+def test_a_log_that_is_being_turned_is_read_once(tmp_path: Path) -> None:
+    log = tmp_path / "broker.log"
+    log.write_text("1\n")
+    first, read = fresh_lines(log, LogPosition())
+    with log.open("a") as stream:
+        stream.write("2\n")
+    log.replace(tmp_path / "broker.log.1")
+    second, read = fresh_lines(log, read)  # the broker has not begun another one yet
+    third, read = fresh_lines(log, read)
+    log.write_text("3\n")
+    fourth, read = fresh_lines(log, read)
+    assert [first, second, third, fourth, fresh_lines(log, read)[0]] == [["1"], ["2"], [], ["3"], []]
+
+
+def test_a_compiler_that_hangs_does_not_keep_the_broker_from_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    compiler.chmod(0o755)
+    monkeypatch.setattr(door, "BUILD_SECONDS", 0.2)
+    monkeypatch.setattr(door, "plain_environment", lambda: {"PATH": str(tmp_path)})
+    me = Account(getpass.getuser(), os.geteuid(), os.getegid())
+    assert door.build(tmp_path / "plugin", me) is None
 
 
 def test_the_rules_for_emqx_are_those_of_the_private_broker() -> None:

@@ -64,3 +64,11 @@ def test_power_that_is_switched_off_every_night_is_no_sign() -> None:
 def test_what_comes_late_about_the_past_raises_nothing() -> None:
     assert judged({"outside_region_m": {DAY: 9_000.0}}, late=local(DAY + timedelta(days=7), 8)) == []
     assert judged({"outside_region_m": {DAY: 9_000.0}}, late=local(DAY + timedelta(days=1), 5)) != []
+
+
+def test_the_alert_names_the_devices_behind_it() -> None:
+    diary = Diary()
+    diary.day("tamper_contact_hours", DAY, 1.0, subject="T1", devices=["D1", "D2"])
+    told = evaluate(SiteKind.WAREHOUSE, diary.rows, DAY, DAY + timedelta(days=2), assets=TRUCK).transitions
+    (inside,) = [step.evidence["inside"] for step in told if step.rule == "tamper"]
+    assert isinstance(inside, dict) and inside["device"] == "D1, D2"
