@@ -367,14 +367,15 @@ class Settling:
 
 
 def restamped(blocks: Sequence[Block], now_us: int) -> list[Block]:
-    """`blocks` with those that waited for the database longer than `HELD_US` arriving now.
+    """`blocks` arriving now, from the first one on that waited for the database longer than `HELD_US`.
 
     What counts as known at a time must have been in the table soon after it, or a day would be observed without it and
-    never looked at again. Their messages keep their order: each is a microsecond later than the one before.
+    never looked at again. Messages keep their order: each arrives a microsecond after the one before.
     """
-    stamped = []
+    stamped: list[Block] = []
+    held = False
     for block in blocks:
-        held = now_us - block.received_us > HELD_US
+        held = held or now_us - block.received_us > HELD_US
         stamped.append(replace(block, received_us=now_us) if held else block)
         now_us += len(block) if held else 0
     return stamped

@@ -136,9 +136,11 @@ def test_examples_of_the_documentation_are_read() -> None:
 
 
 def test_what_waited_for_the_database_counts_as_received_when_it_is_stored() -> None:
-    blocks = [block_of([RawMessage(b"t", b"1", at, False)]) for at in (0, HELD_US)]
+    blocks = [block_of([RawMessage(b"t", b"1", at, False)] * 3) for at in (0, HELD_US)]
     assert [block.received_us for block in restamped(blocks, HELD_US)] == [0, HELD_US]
-    assert [block.received_us for block in restamped(blocks, HELD_US + 1)] == [HELD_US + 1, HELD_US]
+    stamped = restamped(blocks, HELD_US + 1)
+    arrivals = [block.message(n).received_us for block in stamped for n in range(3)]
+    assert arrivals == [HELD_US + 1 + n for n in range(6)], "in the order in which they came"
     assert HELD_US < SETTLE_US
 
 
