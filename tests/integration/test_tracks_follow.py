@@ -15,9 +15,10 @@ import pytest
 from collateral.cli import main
 from collateral.db.pool import Pool, Role
 from collateral.domain import AssetKind
+from iot.follow import chunks
 from iot.observe import observe
 from scoring.run import score_days
-from tests.iot_support import asset, device, register, rows, store
+from tests.iot_support import START, asset, device, register, rows, site, store
 from tests.scoring_support import POLICY
 from tests.tracks_support import CUSTOMER_NORTH, HOME, POSITIONS, Floats, Reading, truck_readings
 
@@ -93,6 +94,25 @@ def test_the_present_day_is_there_before_it_is_over_and_grows(truck: str) -> Non
     look(truck, 0.9)
     assert [row[3] for row in kept(truck)].count("trip") == 4
     assert told(truck, "implausible_positions") == []
+
+
+def test_a_site_whose_time_zone_was_wrong_is_followed_on(database: str) -> None:
+    tracker, lorry = [device("gps", POSITIONS, asset_id="T1")], [asset("T1", AssetKind.TRUCK)]
+    register(database, tracker, [site(zone="UTC")], lorry)
+    readings = truck_readings(datetime(2024, 6, 3, tzinfo=UTC), 4)
+    store(database, readings[: 3 * len(readings) // 4])
+    look(database, 3.5)
+    register(database, tracker, [site()], lorry, START + timedelta(days=1))
+    store(database, readings[3 * len(readings) // 4 :])
+    look(database, 4.6)  # the stop at 17 h UTC began on the day before, and begins on this one
+    stops = [row[1] for row in kept(database) if row[3] == "stop"]
+    assert len(stops) == len(set(stops)) and max(stops) > datetime(2024, 6, 6, tzinfo=UTC)
+
+
+def test_days_years_apart_are_read_by_themselves() -> None:
+    days = [FIRST, FIRST + timedelta(days=61), FIRST + timedelta(days=62), FIRST + timedelta(days=3_000)]
+    assert chunks(days) == [days[:2], days[2:3], days[3:]]
+    assert chunks([]) == []
 
 
 def areas(path: Path, *features: tuple[str, str, Sequence[float] | None, dict[str, Any]], **more: Any) -> Path:
