@@ -303,7 +303,8 @@ def _scene(row: Indicator, policy: IndicatorPolicy, context: SiteContext) -> dic
     groups: dict[str, list[SlotState]] = {}
     for subject in _subjects(row, context):
         if row.normal is Normal.NONE:
-            ratios = [figure_of(row, held) for held in context.scenes(row.quantity, subject, since)]
+            figures = [figure_of(row, held) for held in context.scenes(row.quantity, subject, since)]
+            ratios = [one for one in figures if one is not None]
         else:
             found = context.scene_ratios(row.quantity, subject, policy.baseline, since, row.by_class)
             ratios = [one for one in found if one.baseline is None or one.baseline.median >= policy.least_normal]
@@ -318,10 +319,15 @@ def likelihood(change: Change) -> float:
     return min(change.confidence, ALTERED_IS_REAL if change.direction == "altered" else SEEN_IS_REAL)
 
 
-def figure_of(row: Indicator, held: Datum) -> Ratio:
-    """The figure itself where normal is none of it: a share, or the square metres of the changes that count."""
+def figure_of(row: Indicator, held: Datum) -> Ratio | None:
+    """The figure itself where normal is none of it: a share, or the square metres of the changes that count.
+
+    None where an area changed and the evidence does not say what: that is no proof that nothing did.
+    """
     if not row.changed:
         return Ratio(held, held.value, held.lower, held.upper, 0.0, None)
+    if held.value > 0 and not held.changes:
+        return None
     counted = [(one.area_m2, likelihood(one)) for one in held.changes if one.kind in row.changed]
     value = math.fsum(area * real for area, real in counted)
     reach = _Z95 * math.sqrt(math.fsum(area**2 * real * (1 - real) for area, real in counted))

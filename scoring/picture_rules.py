@@ -113,7 +113,7 @@ def _figures(context: SiteContext, policy: RulePolicy, key: str, back: timedelta
     row = _ROW[key]
     held = context.scenes(row.quantity, f"site:{context.site.site_id}", context.at - back)[-policy.window :]
     samples = []
-    for part in (figure_of(row, one) for one in held):
+    for part in filter(None, (figure_of(row, one) for one in held)):
         figure = max(0.0, part.value - _ONE_IN_TEN * (part.upper - part.lower) / (2 * _Z95))
         facts = _facts(part.datum)
         facts |= {f"{kind}_m2": _area(part.datum, frozenset({kind})) for kind in sorted(row.changed)}

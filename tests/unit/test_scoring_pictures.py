@@ -204,6 +204,17 @@ def test_changes_that_make_no_sense_are_left_out() -> None:
     assert raised(told.transitions, "buildings_changed") == []
 
 
+def test_an_area_that_changed_without_saying_what_is_no_evidence() -> None:
+    told = {}
+    for name, evidence in (("calm", {"changes": []}), ("damaged", {})):
+        diary = Diary()
+        diary.picture("changed_area_m2", ONSET, 0.0 if name == "calm" else 5000.0, 1.0, evidence=evidence)
+        score = evaluate(SiteKind.FACTORY, diary.rows, ONSET + timedelta(days=2), ONSET + timedelta(days=2)).scores[0]
+        told[name] = part(score.contributions, "buildings")
+    assert told["calm"].supported and not told["damaged"].supported
+    assert told["calm"].points < told["damaged"].points
+
+
 def test_weight_falls_only_to_indicators_that_exist() -> None:
     with pytest.raises(InvalidInputError, match="falls to 'cars'"):
         parse_policy(POLICY.body.replace('factory = "vehicles"', 'factory = "cars"', 1))
