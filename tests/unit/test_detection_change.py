@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 from affine import Affine
-from shapely.geometry import box
+from shapely.geometry import Polygon, box
 
-from detection.change import APPEARED, MOVED, VANISHED, View, find_changes
+from detection.change import APPEARED, MOVED, VANISHED, View, _marked, find_changes
 from detection.change_maps import change_maps
 from detection.change_truth import ChangeTally, Outline, TrueChanges, true_changes
 from detection.change_views import KEPT, DatedView, ViewStore
@@ -45,6 +45,11 @@ def block(
     picture[row:row + size, col:col + size] = colour
     mask[row:row + size, col:col + size] = 1.0
     return picture, mask
+
+
+def test_an_empty_outline_hides_none_of_the_others() -> None:
+    there = box(350_018, 3_450_030, 350_024, 3_450_036)
+    assert _marked([there], GRID).sum() == _marked([there, Polygon()], GRID).sum() == 400
 
 
 def test_goods_that_come_and_go_are_changes_with_their_area() -> None:
