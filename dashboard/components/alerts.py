@@ -8,7 +8,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from collateral.db.alerts import MOVES, Alert, AlertEvent
-from collateral.domain import AlertState, Observation
+from collateral.domain import AlertState, Observation, SubjectKind
 from dashboard.components.evidence import unit_of
 from dashboard.components.imagery import address_of
 from dashboard.components.parts import aria, card, empty, graph, priority_badge, state_badge
@@ -60,6 +60,7 @@ def alert_card(viewer: Viewer, view: SiteView, charts: Sequence[Chart], alert: A
                 [
                     priority_badge(alert.priority, t),
                     html.H3(t.named("rule", alert.rule)),
+                    *_subject(view, alert),
                     state_badge(alert.state, t),
                     *expiry,
                     html.Span(t("alerts.raised", at=f.moment(alert.raised_at, zone)), className="when"),
@@ -75,6 +76,14 @@ def alert_card(viewer: Viewer, view: SiteView, charts: Sequence[Chart], alert: A
         ],
         className=f"alert alert-{alert.priority} alert-{alert.state}", id=f"alert-{alert.alert_id}",
     )
+
+
+def _subject(view: SiteView, alert: Alert) -> list[Component]:
+    """Which thing, yard or loan an alert is about; nothing where it is the site."""
+    if alert.subject_kind is SubjectKind.SITE:
+        return []
+    names = {one.asset_id: one.name for one in view.assets} if alert.subject_kind is SubjectKind.ASSET else {}
+    return [html.Span(names.get(alert.subject_id) or alert.subject_id)]
 
 
 def _figure(viewer: Viewer, alert: Alert) -> list[Component]:

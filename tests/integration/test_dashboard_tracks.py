@@ -10,8 +10,11 @@ import psycopg2
 import pytest
 
 import dashboard.queries
+from collateral.db.alerts import NewAlert, raise_alert
 from collateral.db.journeys import STOP, TRIP
 from collateral.db.pool import Role, connect
+from collateral.domain import Priority, SubjectKind
+from dashboard.components.alerts import alert_card
 from dashboard.components.tracks import tracks_card
 from dashboard.model import Viewer
 from dashboard.queries import Queries
@@ -76,3 +79,18 @@ def test_the_card_is_there_where_something_is_followed(queries: Queries) -> None
         view = queries.site(viewer, site_id)
         assert view is not None
         assert (viewer.t("tracks.title") in words(tracks_card(viewer, view))) is there
+
+
+def test_an_alert_says_which_thing_it_is_about(queries: Queries, database: str) -> None:
+    viewer = person(queries, "risk_a")
+    with closing(connect(database, Role.APP)) as connection, connection:
+        for kind, subject in ((SubjectKind.ASSET, "A3"), (SubjectKind.SLOT, "yard-7"), (SubjectKind.SITE, "S3")):
+            raise_alert(connection, NewAlert("tamper", kind, subject, "S3", Priority.HIGH, NOW, "2026.2", {}))
+    view = queries.site(viewer, "S3")
+    assert view is not None
+    name = next(one.name for one in view.assets if one.asset_id == "A3")
+    rule = viewer.t("rule.tamper")
+    heads = sorted(words(alert_card(viewer, view, [], one)) for one in view.alerts if one.rule == "tamper")
+    assert name and len(heads) == 3
+    assert sum(f"{rule} {name}" in one for one in heads) == 1 and sum(f"{rule} yard-7" in one for one in heads) == 1
+    assert not any(f"{rule} S3" in one for one in heads)
