@@ -241,6 +241,7 @@ def _judge(
     connection: Connection, work: _SiteWork, series: Sequence[Series], since: date | None, observed: bool, now_us: int
 ) -> int:
     """Marks what changed and judges what is due: the past at once, the present weeks with the site's day, once a day."""
+    passports.hold_calibrations(connection)
     intervals = {device.device_id: interval_us(device) for device in work.devices}
     changed = list(work.ranges)
     if since is not None:
@@ -254,6 +255,7 @@ def _judge(
 
 def _rejudge(connection: Connection, work: _SiteWork, outdated: Mapping[str, Sequence[Block]]) -> ObserveSummary:
     """Judges what older rules judged, as far as this run may."""
+    passports.hold_calibrations(connection)
     intervals = {device.device_id: interval_us(device) for device in work.devices}
     series = rollups.series_of_devices(connection, list(intervals))
     blocks = sorted(block for device in intervals for block in outdated.get(device, ()))

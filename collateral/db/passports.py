@@ -20,6 +20,8 @@ from collateral.db.telemetry import to_us
 from collateral.errors import InvalidInputError
 from collateral.quantities import READING_QUANTITIES
 
+_CALIBRATIONS_LOCK = 7_203_521
+
 TRANSFORMED = frozenset({"kW", "kW.h", "kvar.h"})
 """Units of quantities that a current transformer divides."""
 SCALED = TRANSFORMED | {"W/m2", "kg"}
@@ -90,6 +92,12 @@ def passport_at(connection: Connection, device_id: str, at: datetime) -> Passpor
     return Passport(**rows[0]) if rows else None
 
 
+def hold_calibrations(connection: Connection) -> None:
+    """Keeps calibrations from changing until the transaction ends: before blocks are marked or judged by them."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_CALIBRATIONS_LOCK,))
+
+
 def add_passport(connection: Connection, device_id: str, passport: Passport, by: str, now: datetime) -> datetime:
     """Appends a passport; returns from when it holds.
 
@@ -114,6 +122,7 @@ def add_passport(connection: Connection, device_id: str, passport: Passport, by:
                 "that was known; another ratio or scale holds from now on (leave --valid-from out), and history stays."
             )
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_CALIBRATIONS_LOCK,))  # or what is being judged would miss it
         cursor.execute(
             "INSERT INTO device_passport (device_id, calibrated_on, calibration_expires_on, ct_ratio, scale, firmware,"
             " place, valid_from, recorded_at, recorded_by) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +12,14 @@ import pytest
 from collateral.db import devices, passports
 from collateral.db.passports import Passport
 from collateral.db.pool import Pool, Role
+from collateral.db.qualities import JudgedBlock
 from collateral.db.telemetry import to_us
 from collateral.errors import InvalidInputError
+from iot import judging
 from iot.devices import note_passport
 from iot.observe import observe
 from iot.quality import Flag
-from tests.iot_support import device, number, register, rows, site, store
+from tests.iot_support import device, number, register, rows, site, store, wait_for
 
 START = datetime(2024, 3, 4, tzinfo=UTC)
 STEP = timedelta(minutes=30)
@@ -198,3 +202,28 @@ def test_after_its_calibration_a_device_is_doubted_until_it_is_renewed(meter: st
     assert number(meter, flagged, (int(Flag.UNCALIBRATED),)) == 3 * 3 * 48
     assert rows(meter, doubted + " ORDER BY 1", ("energy_kwh_per_day",)) == days, "what was known then stays"
     assert number(meter, "SELECT count(*) FROM reading") == len(readings())
+
+
+def test_a_calibration_noted_while_days_are_judged_counts(meter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = START + timedelta(days=6)
+    note(meter, Passport(date(2023, 1, 1), (ended - timedelta(days=1)).date()), START - timedelta(days=1))
+    store(meter, readings())
+    renewed = Passport(ended.date(), date(2030, 1, 1))
+    thread = threading.Thread(target=note, args=(meter, renewed, START + timedelta(days=20)))
+    judge = judging.judged_block
+    waiting = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+
+    def judged_meanwhile(*given: Any) -> JudgedBlock:
+        if thread.ident is None:
+            thread.start()
+            wait_for(lambda: not thread.is_alive() or number(meter, waiting) > 0)
+        return judge(*given)
+
+    monkeypatch.setattr(judging, "judged_block", judged_meanwhile)
+    look(meter)
+    thread.join(30)
+    look(meter)
+    assert number(meter, "SELECT count(*) FROM reading_quality WHERE flags & %s > 0", (int(Flag.UNCALIBRATED),)) == 0
