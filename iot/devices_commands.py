@@ -191,7 +191,7 @@ def _tell(pool: Pool, settings: Settings) -> tuple[bool, dict[str, object]]:
         if local.read_state(settings.runtime.resolve()).servers.get("broker") is None:
             return False, {}
         BrokerAccounts(settings.runtime).sync(pool)
-    except (CollateralError, OSError) as error:
+    except (CollateralError, OSError, psycopg2.Error) as error:
         return False, {"problem": f"The broker does not know of it yet ({error}). `collateral devices tell` tries again."}
     return True, {}
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from collateral.cli import main
@@ -101,6 +102,26 @@ def test_a_password_is_handed_over_even_when_the_broker_cannot_be_told(
     with pool, pool.connection() as connection:
         salt, digest = devices.valid_hashes(connection)["m1"].split("$")[-2:]
     assert hash_password(word, base64.b64decode(salt)).endswith(digest)
+
+
+@pytest.mark.parametrize("failure", [ServiceError("away"), OSError("full"), psycopg2.OperationalError("cut")])
+def test_a_password_is_handed_over_whatever_fails_after_it_was_committed(
+    pool: Pool, database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    failure: Exception,
+) -> None:  # fmt: skip
+    def fail(*_: object) -> int:
+        raise failure
+
+    server = {"port": 1, "pid": 0, "birth": None, "version": "", "origin": ""}
+    state = {"home": str(tmp_path), "servers": {"broker": server}, "endpoints": {}}
+    (tmp_path / "services.json").write_text(json.dumps(state))
+    monkeypatch.setenv("COLLATERAL_RUNTIME", str(tmp_path))
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
+    monkeypatch.setattr(BrokerAccounts, "sync", fail)
+    assert main(["devices", "commission", "m1", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert len(said["password"]) > 20 and "devices tell" in said["problem"]
+    pool.close()
 
 
 def test_a_password_in_a_file_outlives_a_command_that_is_refused(
