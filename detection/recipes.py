@@ -32,7 +32,7 @@ _FIFTH_VEHICLES = 23 / 11
 _PANELS_SECOND = 0.5
 """Length of the second part of `panels` as a share of the first."""
 _PARTS = ("first", "second", "third", "fourth")
-_RESEARCH_PARTS = ((0.8, 0.7), (1.2, 0.7))
+_RESEARCH_PARTS = ((0.8, 0.7), (1.2, 0.7), (2.0, 0.7))
 """Length and rate of the later parts of `panels-research` as shares of the first's."""
 
 
