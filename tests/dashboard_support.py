@@ -27,6 +27,8 @@ from collateral.domain import (
     SubjectKind,
 )
 from collateral.passwords import hash_password
+from dashboard.model import SiteView, Viewer
+from dashboard.queries import Queries
 from tests.portfolio_support import small_portfolio
 
 PASSWORD = "a long test password"
@@ -132,3 +134,13 @@ def words(component: object) -> str:
     if isinstance(component, Component):
         return words(getattr(component, "children", None))
     return "" if component is None else str(component)
+
+
+def seen(queries: Queries, username: str, site_id: str = "S1", locale: str = "en") -> tuple[Viewer, SiteView]:
+    """A person in a language, and what the site page reads for them."""
+    account = queries.account(username)
+    assert account is not None
+    viewer = Viewer(account.user, locale)
+    view = queries.site(viewer, site_id)
+    assert view is not None
+    return viewer, view

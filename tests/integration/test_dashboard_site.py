@@ -19,11 +19,10 @@ from collateral.domain import Observation, Quality, Source, SubjectKind
 from dashboard.changes import comparisons
 from dashboard.components.changes import changes_card, changes_table
 from dashboard.components.doubts import doubts_card
-from dashboard.model import SiteView, Viewer
 from dashboard.normal import charts
 from dashboard.queries import MOST_DOUBTS, Queries
 from scoring.policy import load_policy
-from tests.dashboard_support import NOW, fill, words
+from tests.dashboard_support import NOW, fill, seen, words
 
 SINCE, TAKEN = NOW - timedelta(days=70), NOW - timedelta(days=5)
 LISTED = [
@@ -38,15 +37,6 @@ def queries(database: str, tmp_path: Path) -> Iterator[Queries]:
     found = Queries(database)
     yield found
     found.close()
-
-
-def seen(queries: Queries, username: str, site_id: str = "S1", locale: str = "en") -> tuple[Viewer, SiteView]:
-    account = queries.account(username)
-    assert account is not None
-    viewer = Viewer(account.user, locale)
-    view = queries.site(viewer, site_id)
-    assert view is not None
-    return viewer, view
 
 
 def compare(database: str, listed: list[dict[str, object]]) -> None:

@@ -14,11 +14,11 @@ from collateral.db.anomalies import AnomalyEpisode, write_episodes
 from collateral.db.pool import Role, connect
 from dashboard.components.unusual import reason_family, unusual_card
 from dashboard.i18n import CATALOGUES
-from dashboard.model import SiteView, Viewer
+from dashboard.model import Viewer
 from dashboard.queries import MOST_UNUSUAL, Queries
 from iot.anomaly import SeriesDetector
 from iot.anomaly_watch import WATCHED
-from tests.dashboard_support import NOW, fill, words
+from tests.dashboard_support import NOW, fill, seen, words
 
 
 def episode(hours_ago: float, wait_days: float = 120.0, reason: str = "rise", site_id: str = "S1") -> AnomalyEpisode:
@@ -39,15 +39,6 @@ def queries(database: str, tmp_path: Path) -> Iterator[Queries]:
 def keep(database: str, *episodes: AnomalyEpisode) -> int:
     with closing(connect(database, Role.APP)) as connection, connection:
         return write_episodes(connection, episodes)
-
-
-def seen(queries: Queries, username: str, site_id: str = "S1", locale: str = "en") -> tuple[Viewer, SiteView]:
-    account = queries.account(username)
-    assert account is not None
-    viewer = Viewer(account.user, locale)
-    view = queries.site(viewer, site_id)
-    assert view is not None
-    return viewer, view
 
 
 def test_the_newest_revision_is_shown_and_the_same_again_adds_none(queries: Queries, database: str) -> None:
