@@ -23,6 +23,7 @@ from detection.gallery import Gallery
 from detection.model_commands import MODEL_COMMANDS
 from detection.recipes import RECIPES, Job, train_named
 from detection.reliability import write_reliability
+from detection.train import keep_freed_memory
 from detection.train_config import TrainConfig, checked_schedule, read_train_config
 from detection.weightfile import default_path, read_card, shipped, write_card
 
@@ -120,6 +121,7 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
 
 def _train(args: argparse.Namespace, settings: Settings) -> Outcome:
     _threads(settings)
+    keep_freed_memory()
     file = read_train_config(args.config) if args.config is not None else TrainConfig()
     given = {key: value for key in ("steps", "seed") if (value := getattr(args, key)) is not None}
     data = args.data or file.data or settings.data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,3 +166,21 @@ def test_a_recipe_end_to_end_repeats_and_its_card_says_how(tmp_path: Path) -> No
     assert again.sha256 == cards[0].sha256 and again.versions == cards[0].versions
     onward = train_named("slots", Job(tmp_path, None, tmp_path / "y", tmp_path / "three.safetensors", schedule, start=out))
     assert onward.sha256 != cards[0].sha256
+
+
+def test_freed_memory_stays_with_the_process() -> None:
+    script = (
+        "import resource, sys, ctypes\n"
+        "from detection.train import keep_freed_memory\n"
+        "assert sys.argv[1] == 'give back' or keep_freed_memory()\n"
+        "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.free.argtypes = [ctypes.c_void_p]\n"
+        "def work():\n"
+        "    block = libc.malloc(50_000_000); ctypes.memset(ctypes.c_void_p(block), 1, 50_000_000); libc.free(block)\n"
+        "work(); before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "work(); print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    faults = {
+        mode: int(subprocess.run([sys.executable, "-c", script, mode], capture_output=True, text=True, check=True).stdout)
+        for mode in ("give back", "keep")
+    }
+    assert faults["keep"] < 100 < 1000 < faults["give back"]
