@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -14,7 +15,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from collateral.command import Command, Outcome, acting
 from collateral.db import audit, geofences, reference
-from collateral.db.geofences import Geofence
+from collateral.db.geofences import Spell, spells
 from collateral.db.pool import Pool, Role
 from collateral.errors import InvalidInputError, UsageError
 from collateral.portfolio.fences import fences_json, read_fences
@@ -32,7 +33,7 @@ def _configure_set(parser: argparse.ArgumentParser) -> None:
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", default="", metavar="ID", help="only areas of this site")
-    parser.add_argument("--ended", action="store_true", help="ended ones too")
+    parser.add_argument("--ended", action="store_true", help="days that are over too")
 
 
 def _configure_export(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +57,7 @@ def _set(args: argparse.Namespace, settings: Settings) -> Outcome:
     with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
         sites = {site.site_id: site for site in reference.sites(connection)}
         assets = {asset.asset_id: asset for asset in reference.assets(connection)}
-        today = {name: _today(site.time_zone) for name, site in sites.items()}
+        today = _todays(connection)
         found = read_fences(args.file, sites, assets, today)
         text = as_text(found.problems)
         listed = as_json(found.problems)
@@ -74,13 +75,15 @@ def _set(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
     with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
-        rows = [_told(one) for one in _newest(connection, args.site) if args.ended or not one.ended]
-    return Outcome({"areas": rows, "count": len(rows)})
+        found, today = spells(geofences.geofences_of_site(connection, args.site)), _todays(connection)
+    rows = [_told(one, today[one.fence.site_id]) for one in found]
+    areas = [row for row in rows if args.ended or not row["ended"]]
+    return Outcome({"areas": areas, "count": len(areas)})
 
 
 def _export(args: argparse.Namespace, settings: Settings) -> Outcome:
     with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
-        holding = [one for one in _newest(connection, args.site) if not one.ended]
+        holding = [one for one in geofences.newest_geofences(connection, args.site) if not one.ended]
     try:
         args.file.write_bytes(orjson.dumps(fences_json(holding), option=orjson.OPT_INDENT_2))
     except OSError as error:
@@ -91,34 +94,45 @@ def _export(args: argparse.Namespace, settings: Settings) -> Outcome:
 def _remove(args: argparse.Namespace, settings: Settings) -> Outcome:
     by = acting(args.by)
     with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
-        held = {one.fence_id: one for one in _newest(connection, "") if not one.ended}
-        missing = sorted(set(args.fence) - set(held))
+        today = _todays(connection)
+        found = spells(geofences.geofences_of_site(connection, ""))
+        last = {one.fence.fence_id: one for one in found if not _over(one, today[one.fence.site_id])}
+        missing = sorted(set(args.fence) - set(last))
         if missing:
-            there = ", ".join(sorted(held)[:20]) or "none"
+            there = ", ".join(sorted(last)[:20]) or "none"
             raise InvalidInputError(f"Area {', '.join(missing)} does not hold; those that do: {there}.")
-        zones = {site.site_id: site.time_zone for site in reference.sites(connection)}
-        ended = [
-            replace(held[name], ended=True, holds_from=args.first or _today(zones.get(held[name].site_id, "UTC")))
-            for name in dict.fromkeys(args.fence)
-        ]
+        ended = []
+        for name in dict.fromkeys(args.fence):
+            first, until = args.first or today[last[name].fence.site_id], last[name].until
+            if until is not None and until <= first:
+                raise InvalidInputError(f"Area {name} ends on {until} already; give an earlier day than {first} (--from).")
+            ended.append(replace(last[name].fence, ended=True, holds_from=first))
         geofences.write_geofences(connection, ended, by)
         audit.record(connection, by, "geofences remove", " ".join(args.fence), {})
     return Outcome({"removed": [one.fence_id for one in ended], "from": str(min(one.holds_from for one in ended))})
-
-
-def _newest(connection: Connection, site_id: str) -> list[Geofence]:
-    return geofences.newest_geofences(connection, site_id)
 
 
 def _today(zone: str) -> date:
     return datetime.now(UTC).astimezone(ZoneInfo(zone)).date()
 
 
-def _told(one: Geofence) -> Mapping[str, object]:
+def _todays(connection: Connection) -> Mapping[str, date]:
+    """The present day at each site; in UTC at those that left the portfolio."""
+    days = {site.site_id: _today(site.time_zone) for site in reference.sites(connection)}
+    return defaultdict(lambda: _today("UTC"), days)
+
+
+def _over(one: Spell, today: date) -> bool:
+    return one.until is not None and one.until <= today
+
+
+def _told(spell: Spell, today: date) -> Mapping[str, object]:
+    one, over = spell.fence, _over(spell, today)
     return {
         "fence": one.fence_id, "site": one.site_id, "asset": one.asset_id, "kind": one.kind.value, "name": one.name,
-        "holds_from": one.holds_from.isoformat(), "ended": one.ended, "revision": one.revision,
-        "bounds": [round(edge, 6) for edge in one.geometry.bounds],
+        "state": "ended" if over else "holds" if spell.begins <= today else "planned",
+        "holds_from": spell.begins.isoformat(), "until": None if spell.until is None else spell.until.isoformat(),
+        "ended": over, "revision": one.revision, "bounds": [round(edge, 6) for edge in one.geometry.bounds],
     }
 
 
@@ -130,11 +144,11 @@ COMMANDS: Mapping[str, Command] = {
         _configure_set,
     ),
     "geofences list": Command(
-        "Areas with kind, site and since when they hold.", "collateral geofences list --site S1 --json", _list,
+        "Areas that hold and that are planned, with their days.", "collateral geofences list --site S1 --json", _list,
         _configure_list,
     ),
     "geofences export": Command(
-        "Writes the areas that hold as GeoJSON, which `set` reads again.",
+        "Writes the areas without an end as GeoJSON, which `set` reads again.",
         "collateral geofences export areas.geojson --site S1",
         _export,
         _configure_export,

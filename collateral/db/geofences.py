@@ -56,6 +56,17 @@ class Geofence:
     """Given by the database, from 1."""
 
 
+@dataclass(frozen=True)
+class Spell:
+    """Days on which one row of an area holds without a break."""
+
+    fence: Geofence
+    begins: date
+    """First local day."""
+    until: date | None
+    """First local day on which it holds no more; None: no end was set."""
+
+
 _COLUMNS = ", ".join(one.name for one in fields(Geofence))
 _INSERT = (
     f"INSERT INTO geofence_version ({_COLUMNS}, recorded_by)"  # noqa: S608 (our own names)
@@ -65,7 +76,10 @@ _NEWEST = (
     f"SELECT DISTINCT ON (fence_id) {_COLUMNS} FROM geofence_version"  # noqa: S608
     " WHERE %(site)s = '' OR site_id = %(site)s ORDER BY fence_id, revision DESC"
 )
-_OF_SITE = f"SELECT {_COLUMNS} FROM geofence_version WHERE site_id = %s ORDER BY fence_id, revision"  # noqa: S608
+_OF_SITE = (
+    f"SELECT {_COLUMNS} FROM geofence_version"  # noqa: S608
+    " WHERE %(site)s = '' OR site_id = %(site)s ORDER BY fence_id, revision"
+)
 _FOR_OFFICERS = f"SELECT {_COLUMNS} FROM officer_geofence WHERE site_id = %s ORDER BY fence_id, revision"  # noqa: S608
 
 
@@ -107,8 +121,8 @@ def newest_geofences(connection: Connection, site_id: str = "") -> list[Geofence
 
 
 def geofences_of_site(connection: Connection, site_id: str) -> list[Geofence]:
-    """All rows of a site, oldest revision first."""
-    return [_geofence(row) for row in fetch_dicts(connection, _OF_SITE, (site_id,))]
+    """All rows of a site (empty: of all), oldest revision first."""
+    return [_geofence(row) for row in fetch_dicts(connection, _OF_SITE, {"site": site_id})]
 
 
 def officer_geofences(connection: Connection, site_id: str) -> list[Geofence]:
@@ -132,3 +146,26 @@ def in_force(fences: Iterable[Geofence], day: date, asset_id: str | None = None)
         for name in sorted(newest)
         if not newest[name].ended and (asset_id is None or newest[name].asset_id in ("", asset_id))
     ]
+
+
+def spells(fences: Sequence[Geofence]) -> list[Spell]:
+    """When each area holds, by id and then by day.
+
+    Args:
+        fences: all rows of the areas of one or more sites, in any order.
+    """
+    found: list[Spell] = []
+    for name in sorted({(one.fence_id, one.site_id) for one in fences}):
+        rows = [one for one in fences if (one.fence_id, one.site_id) == name]
+        held: Geofence | None = None
+        begins = date.min
+        for day in sorted({one.holds_from for one in rows}):
+            now = next(iter(in_force(rows, day)), None)
+            if now is held:
+                continue
+            if held is not None:
+                found.append(Spell(held, begins, day))
+            held, begins = now, day
+        if held is not None:
+            found.append(Spell(held, begins, None))
+    return found

@@ -181,6 +181,30 @@ def test_areas_set_by_command_judge_the_days_on_which_they_hold(
     assert "S1-no does not hold" in run(capsys, "geofences", "remove", "S1-no", code=1)["error"]
 
 
+def test_areas_that_end_later_or_are_planned_are_listed_with_their_days(
+    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    today = datetime.now(ZONE).date()
+    ends, starts, sooner = (str(today + timedelta(days=n)) for n in (20, 40, 9))
+    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
+    later = areas(tmp_path / "b.geojson", ("P", "place", REGION, {"holds_from": starts}))
+    run(capsys, "geofences", "set", str(later))
+
+    def listed(*more: str) -> list[tuple[str, ...]]:
+        found = run(capsys, "geofences", "list", *more)["areas"]
+        return [(one["fence"], one["state"], one["holds_from"], one["until"]) for one in found]
+
+    assert listed() == [("P", "planned", starts, None), ("R", "holds", "2024-06-01", None)]
+    run(capsys, "geofences", "remove", "R", "--from", ends)
+    assert listed("--site", "S1")[1] == ("R", "holds", "2024-06-01", ends), "it holds until then"
+    assert f"ends on {ends} already" in run(capsys, "geofences", "remove", "R", "--from", starts, code=1)["error"]
+    run(capsys, "geofences", "remove", "R", "--from", sooner)
+    assert listed()[1] == ("R", "holds", "2024-06-01", sooner)
+    run(capsys, "geofences", "remove", "R", "P")
+    assert listed() == []
+    assert listed("--ended") == [("R", "ended", "2024-06-01", str(today))], "P never held"
+
+
 @pytest.mark.parametrize(("change", "said"), [
     ({"kind": "wall"}, "kind is 'wall'"),
     ({"site": "S9"}, "Site 'S9' is not in the portfolio"),
