@@ -190,7 +190,7 @@ def test_areas_that_end_later_or_are_planned_are_listed_with_their_days(
     later = areas(tmp_path / "b.geojson", ("P", "place", REGION, {"holds_from": starts}))
     run(capsys, "geofences", "set", str(later))
 
-    def listed(*more: str) -> list[tuple[str, ...]]:
+    def listed(*more: str) -> list[tuple[str | None, ...]]:
         found = run(capsys, "geofences", "list", *more)["areas"]
         return [(one["fence"], one["state"], one["holds_from"], one["until"]) for one in found]
 
