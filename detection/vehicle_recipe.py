@@ -41,9 +41,13 @@ LAND_USE_LABELS = Path(__file__).parent / "labels" / "land_use_vehicles.csv"
 _MARK = ("cx", "cy", "length", "width", "heading")
 _SECOND_PART = {"parkinglot": 24, "freeway": 24, "buildings": 24}
 """Number of the first picture of a class's second, held-out part (10 where not named): pictures nearby may overlap."""
+CUT_UNLABELLED = ("kit",)
+"""Sources whose labels leave out most vehicles that the picture's border cuts. In views of these the frame cuts likewise:
+the network learns to leave them out in pictures of that kind, wherever a tile ends; another tile sees those whole."""
+_WHOLE, _NEARLY_WHOLE = 0.9, 0.75
+"""There: share of a vehicle's box that must show for a label, and below which it is ground."""
 _EDGE_M = 3.0
-"""Labels of source kit leave out vehicles cut by the border: its pictures are used without this margin."""
-
+"""Bays are cut without this margin of such pictures."""
 
 _COVERED = 0.3
 """Chance that crowns, roofs or gantries hide parts of vehicles in a view."""
@@ -75,6 +79,7 @@ class Mix:
 
 MIXES = (
     Mix(0.25, 0.45, 0.0), Mix(0.25, 0.45, 0.45), Mix(0.8, 0.45, 0.45), Mix(1.0, 0.35, 0.45), Mix(1.0, 0.4, 0.6, 1.6),
+    Mix(1.0, 0.4, 0.6, 2.0),
 )  # fmt: skip
 """The parts of training in turn. From the third on the goods of rendered sites are shown more often: to a network that has
 learnt packed cars, rows of pallets look like them."""
@@ -110,7 +115,7 @@ def real_pools(data: Path) -> tuple[Pool, ...]:
     """Pools from the labelled photographs under `data`."""
     images = [i for i in read_boxes_folder(data / "vehicles", "train") if i.group not in HELD_OUT]
     drone = tuple(i for i in images if i.source != "kit")
-    aerial = tuple(without_margin(i) for i in images if i.source == "kit")
+    aerial = tuple(i for i in images if i.source == "kit")
     pools = (Pool(0.5, drone), Pool(0.35, aerial), Pool(0.15, bare_pictures(data / "land_use")))
     return tuple(pool for pool in pools if pool.images)
 
@@ -303,8 +308,9 @@ def _focus(item: LabelledImage, width: float, height: float, rng: np.random.Gene
     if len(item.oriented) and rng.random() < 0.5:
         near = item.oriented[int(rng.integers(len(item.oriented))), :2] + rng.uniform(-0.4, 0.4, 2) * (width, height)
         return float(np.clip(near[0], 0, columns)), float(np.clip(near[1], 0, rows))
-    x = columns / 2 if width >= columns else rng.uniform(width / 2, columns - width / 2)
-    y = rows / 2 if height >= rows else rng.uniform(height / 2, rows - height / 2)
+    # often the picture's border is the frame's, as it is for the network at work
+    x = columns / 2 if width >= columns else np.clip(rng.uniform(0, columns), width / 2, columns - width / 2)
+    y = rows / 2 if height >= rows else np.clip(rng.uniform(0, rows), height / 2, rows - height / 2)
     return float(x), float(y)
 
 
@@ -323,8 +329,9 @@ def _project(
     direction = np.stack([np.cos(item.oriented[:, 4]), np.sin(item.oriented[:, 4])], 1) @ matrix[:, :2].T
     heading = np.arctan2(direction[:, 1], direction[:, 0]).astype(np.float32)
     length = np.where(visible > 0.9, item.oriented[:, 2] * scale, np.nan).astype(np.float32)
-    keep = (visible >= _LEAST_SEEN) & (_area(shown) > 12)
-    part = (visible > 0.02) & ~keep
+    cut = item.source in CUT_UNLABELLED
+    keep = (visible >= (_WHOLE if cut else _LEAST_SEEN)) & (_area(shown) > 12)
+    part = (visible > (_NEARLY_WHOLE if cut else 0.02)) & ~keep
     square = np.stack([item.ignore[:, [0, 1]], item.ignore[:, [2, 1]], item.ignore[:, [2, 3]], item.ignore[:, [0, 3]]], 1)
     ignored = np.clip(bounds(_apply(square, matrix)), 0, frame) if len(item.ignore) else item.ignore
     lost = np.concatenate([shown[part], ignored]).astype(np.float32)

@@ -27,13 +27,13 @@ from detection.vehicle_recipe import (
 )
 
 
-def _street() -> LabelledImage:
+def _street(source: str = "drone") -> LabelledImage:
     """Grey ground with two white turned rectangles as vehicles."""
     image = np.full((300, 300, 3), 90, np.uint8)
     oriented = floats([[100, 100, 45, 18, 0.5], [200, 180, 80, 25, -1.0]])
     for points in corners(oriented):
         cv2.fillPoly(image, [np.round(points - 0.5).astype(np.int32)], (255, 255, 255))
-    return LabelledImage("s", "kit", "g", 0.1, image, bounds(corners(oriented)), np.zeros((0, 4), np.float32), oriented)
+    return LabelledImage("s", source, "g", 0.1, image, bounds(corners(oriented)), np.zeros((0, 4), np.float32), oriented)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -48,6 +48,23 @@ def test_labels_follow_the_vehicles(seed: int, monkeypatch: pytest.MonkeyPatch) 
         inside = patch[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].min(axis=2) > 200
         assert inside.mean() > 0.25
         assert np.isnan(length) or length >= 0.95 * max(x1 - x0, y1 - y0) * 0.7
+
+
+def test_what_the_frame_cuts_is_ground_where_labels_leave_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vehicle_recipe, "_COVERED", 0.0)
+    labelled = {"drone": 0, "kit": 0}
+    for seed in range(60):
+        for source in labelled:
+            patch, boxes, _, ignore = view(_street(source), 160, 160, np.random.default_rng(seed))
+            touching = (boxes[:, :2] < 1).any(axis=1) | (boxes[:, 2:] > 159).any(axis=1)
+            labelled[source] += int(touching.sum())
+            if source == "kit":
+                white = patch.min(axis=2) > 235
+                for x0, y0, x1, y1 in np.concatenate([boxes, ignore]).astype(int):
+                    white[max(y0 - 2, 0) : y1 + 2, max(x0 - 2, 0) : x1 + 2] = False
+                rows, columns = np.nonzero(white)
+                assert len(rows) == 0 or min(rows.min(), columns.min(), 159 - rows.max(), 159 - columns.max()) <= 1
+    assert labelled["drone"] > 3 * labelled["kit"]
 
 
 def test_samples_have_the_documented_shapes_and_repeat_with_the_seed() -> None:
