@@ -77,8 +77,9 @@ def turned(
 class ChipPool:
     """Roof chips, half of them with panels: outlined where `outlines` has them, else "panels somewhere"."""
 
-    def __init__(self, chips: Sequence[Chip], outlines: Outlines, gsd_m: float = GSD_M) -> None:
+    def __init__(self, chips: Sequence[Chip], outlines: Outlines, gsd_m: float = GSD_M, decoys: float = 0.25) -> None:
         self._gsd_m = gsd_m
+        self._decoys = decoys
         self._with = [(chip, _chip_target(chip, outlines.get(chip.name))) for chip in chips if chip.label]
         self._without = [(chip, np.zeros(chip.image.shape[:2], np.uint8)) for chip in chips if not chip.label]
 
@@ -87,7 +88,7 @@ class ChipPool:
         pool = self._with if rng.random() < 0.6 else self._without
         chip, target = pool[int(rng.integers(len(pool)))]
         picture, mask = turned(chip.image, target, chip.gsd_m / self._gsd_m * float(rng.uniform(0.85, 1.2)), rng)
-        if not mask.any() and not chip.label and rng.random() < 0.25:
+        if not mask.any() and not chip.label and rng.random() < self._decoys:
             picture = paste_decoys(picture, self._gsd_m, rng)
         return picture, mask
 
@@ -135,6 +136,20 @@ class Background:
     picture: Picture
     gsd_m: float
     allowed: NDArray[np.bool_] | None
+
+
+class BarePool:
+    """Photographs as they are, without panels."""
+
+    def __init__(self, backgrounds: Sequence[Background], gsd_m: float = GSD_M) -> None:
+        self._gsd_m = gsd_m
+        self._backgrounds = backgrounds
+
+    def sample(self, rng: np.random.Generator) -> tuple[Picture, Target]:
+        """A background; no panels."""
+        item = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
+        none = np.zeros(item.picture.shape[:2], np.uint8)
+        return turned(item.picture, none, item.gsd_m / self._gsd_m * float(rng.uniform(0.85, 1.2)), rng)
 
 
 class DrawnPool:

@@ -31,6 +31,7 @@ from detection.panel_pools import (
     PANEL,
     UNKNOWN,
     Background,
+    BarePool,
     ChipPool,
     DrawnPool,
     MaskPool,
@@ -148,6 +149,12 @@ def default_task(data: PanelData, chips: float = 0.3) -> PanelTask:
     if not data.rendered:
         return PanelTask(((chips, roofs), (1 - chips, drawn)))
     return PanelTask(((chips, roofs), (0.85 - chips, drawn), (0.15, MaskPool(data.rendered))))
+
+
+def real_task(data: PanelData) -> PanelTask:
+    """Photographs alone: chips (0.75) and pictures without panels."""
+    roofs = ChipPool(data.chips, read_outlines(), decoys=0.0)
+    return PanelTask(((0.75, roofs), (0.25, BarePool(data.backgrounds))))
 
 
 def research_task(data: PanelData, tiles: Sequence[MaskedImage]) -> PanelTask:

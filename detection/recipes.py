@@ -235,6 +235,14 @@ def _panels(name: str, schedule: Schedule, job: Job) -> Card:
     return _finish_panels(name, schedule, job, data, state, PANEL_GSD_M, more=more)
 
 
+def _panels_real(name: str, schedule: Schedule, job: Job) -> Card:
+    """Photographs alone, to see what drawn and rendered panels bring."""
+    data = panel_recipe.read_data(job.data)
+    task = panel_recipe.real_task(data)
+    state = _taught(job, name, task, schedule, _checkpoint(name, schedule, job), _start(job, "panels"))
+    return _finish_panels(name, schedule, job, data, state, PANEL_GSD_M)
+
+
 def _panels_research(name: str, schedule: Schedule, job: Job) -> Card:
     """Satellite tiles with masks besides: without licence, so not for the default weights."""
     data = panel_recipe.read_data(job.data, job.rendered and job.rendered / "panels")
@@ -264,8 +272,8 @@ def _finish_panels(
 ) -> Card:
     sources = [
         ("solar chips, image labels and our own outlines of some", PUBLIC, len(data.chips), data.positives),
-        ("roofs, backgrounds of drawn panels", "MIT", sum(b.allowed is not None for b in data.backgrounds), 0),
-        ("land use and roads, backgrounds of drawn panels", f"{PUBLIC}; catslab: {CATSLAB}; KIT AIS: {KIT}",
+        ("roofs, backgrounds", "MIT", sum(b.allowed is not None for b in data.backgrounds), 0),
+        ("land use and roads, backgrounds", f"{PUBLIC}; catslab: {CATSLAB}; KIT AIS: {KIT}",
          sum(b.allowed is None for b in data.backgrounds), 0),
         ("rendered scenes with masks", OWN, len(data.rendered), sum(bool(i.mask.any()) for i in data.rendered)),
         ("satellite tiles with masks", "none: screen tiles of a map provider", len(tiles),
@@ -366,6 +374,7 @@ def _stock(name: str, schedule: Schedule, job: Job) -> Card:
 _ROADS = ("vehicles", "land_use")
 _ROOFS = ("solar_chips", "roofs", "land_use", "vehicles")
 PANELS_SCHEDULE = Schedule(steps=900, batch=16, rate=1.5e-3, backbone_rate=0.4, decay=1e-3)
+PANELS_REAL_SCHEDULE = replace(PANELS_SCHEDULE, steps=700)
 PANELS_RESEARCH_SCHEDULE = Schedule(steps=900, batch=16, rate=1.5e-3, backbone_rate=0.5)
 RECIPES: Mapping[str, Recipe] = {
     "vehicles-real": Recipe("vehicles from photographs alone", Schedule(steps=1300), _vehicles_real, _ROADS),
@@ -378,6 +387,7 @@ RECIPES: Mapping[str, Recipe] = {
     "panels": Recipe(
         "solar panels from chips, drawn panels and rendered scenes", PANELS_SCHEDULE, _panels, _ROOFS,
     ),
+    "panels-real": Recipe("solar panels from photographs alone", PANELS_REAL_SCHEDULE, _panels_real, _ROOFS),
     "panels-research": Recipe(
         "the same and satellite tiles without licence", PANELS_RESEARCH_SCHEDULE, _panels_research, (*_ROOFS, "panels"),
     ),

@@ -14,8 +14,19 @@ from detection.clutter import draw_town, paste_decoys
 from detection.dataset import Chip, MaskedImage
 from detection.finish import mask_threshold
 from detection.models.panels import PanelNet
-from detection.panel_pools import CROP, NONE, PANEL, UNKNOWN, Background, ChipPool, DrawnPool, MaskPool, read_outlines
-from detection.panel_recipe import PanelTask
+from detection.panel_pools import (
+    CROP,
+    NONE,
+    PANEL,
+    UNKNOWN,
+    Background,
+    BarePool,
+    ChipPool,
+    DrawnPool,
+    MaskPool,
+    read_outlines,
+)
+from detection.panel_recipe import PanelData, PanelTask, real_task
 from detection.paste import paste_panels
 from detection.presence import presence_threshold
 
@@ -109,3 +120,15 @@ def test_threshold_on_pixels_is_that_of_the_largest_iou() -> None:
     probability[:, :40] = 0.3
     probability[:, :32] = 0.8
     assert 0.3 < mask_threshold([probability], [item]) <= 0.8
+
+
+def test_photographs_alone_show_nothing_drawn() -> None:
+    ground = Background(np.full((300, 300, 3), 150, np.uint8), 0.3, None)
+    picture, target = BarePool([ground]).sample(np.random.default_rng(3))
+    assert (picture == 150).all() and (target == NONE).all() and picture.shape == (CROP, CROP, 3)
+    empty = Chip("empty", 0.3, np.full((101, 101, 3), 150, np.uint8), 0)
+    pools = real_task(PanelData((empty,), (ground,), (), (), ())).pools
+    rng = np.random.default_rng(5)
+    assert all((pool.sample(rng)[0] == 150).all() for _, pool in pools if isinstance(pool, BarePool) for _ in range(20))
+    roofs = next(pool for _, pool in pools if isinstance(pool, ChipPool))
+    assert roofs._decoys == 0 and sum(share for share, _ in pools) == 1
