@@ -37,16 +37,16 @@ from imagery.raster import RasterFacts, inspect
 from imagery.reader import read_pixels
 
 SUFFIX = ".truth.json"
-REAL_ONLY = "vehicles-real"
-"""Weights taught by photographs alone: how close the rendered pictures are to photographs."""
+REAL = "{}-real"
+"""Name of the weights of a network that were taught by photographs alone."""
 _VISIBLE = 0.5
 """Vehicles of which less is visible count neither way."""
 _SLOT_VISIBLE = 0.9
 _CLEAR_SKY = 0.05
 """Panel area is measured on scenes with less cloud than this: truth outlines say nothing about what a cloud hides."""
-_REAL_NOTE = (
-    "vehicles-real never saw a rendered picture. Panels, slots and goods have no such weights: photographs with outlines of"
-    " panels or goods under a free licence are not among the training data, and those of slots show one car park"
+_NO_REAL_GOODS = (
+    "goods have none, and so stock cover and changes of goods and roofs have no such row: no photograph under a free"
+    " licence has outlines of goods"
 )
 
 
@@ -54,28 +54,39 @@ _REAL_NOTE = (
 class SceneDetectors:
     """What is measured; None leaves its figures null."""
 
-    vehicles: VehicleDetector | None
-    vehicles_real: VehicleDetector | None
-    panels: PanelSegmenter | None
-    slots: SlotClassifier | None
+    vehicles: VehicleDetector | None = None
+    panels: PanelSegmenter | None = None
+    slots: SlotClassifier | None = None
     stock: StockSegmenter | None = None
+    real: SceneDetectors | None = None
+    """Those of them that are taught without rendered pictures: how close these are to photographs."""
 
     @classmethod
     def shipped(cls, cache: Path | None = None) -> SceneDetectors:
         """All shipped weights; with a `cache` folder on the fastest engine installed, as in a scan."""
-        real = VehicleDetector.load(default_path(REAL_ONLY), cache) if default_path(REAL_ONLY).is_file() else None
         return cls(
-            VehicleDetector.load(cache=cache), real, PanelSegmenter.load(cache=cache), SlotClassifier.load(cache=cache),
-            StockSegmenter.load(cache=cache),
+            VehicleDetector.load(cache=cache), PanelSegmenter.load(cache=cache), SlotClassifier.load(cache=cache),
+            StockSegmenter.load(cache=cache), cls.shipped_real(cache),
+        )  # fmt: skip
+
+    @classmethod
+    def shipped_real(cls, cache: Path | None = None) -> SceneDetectors:
+        """Of the shipped weights those named NETWORK-real."""
+        vehicles, panels, slots = (default_path(REAL.format(name)) for name in ("vehicles", "panels", "slots"))
+        return cls(
+            VehicleDetector.load(vehicles, cache) if vehicles.is_file() else None,
+            PanelSegmenter.load(panels, cache) if panels.is_file() else None,
+            SlotClassifier.load(slots, cache) if slots.is_file() else None,
         )
 
     def sha256(self) -> dict[str, str]:
-        """Checksums of the weights in use."""
+        """Checksums of the weights in use, by network; NETWORK-real for those taught by photographs alone."""
         named: dict[str, Detector | None] = {
-            "vehicles": self.vehicles, REAL_ONLY: self.vehicles_real, "panels": self.panels, "slots": self.slots,
-            "stock": self.stock,
-        }
-        return {name: detector.model_sha256 for name, detector in named.items() if detector is not None}
+            "vehicles": self.vehicles, "panels": self.panels, "slots": self.slots, "stock": self.stock,
+        }  # fmt: skip
+        own = {name: detector.model_sha256 for name, detector in named.items() if detector is not None}
+        real = {} if self.real is None else self.real.sha256()
+        return {**own, **{REAL.format(name): sha256 for name, sha256 in real.items()}}
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,59 @@ class SlotTally:
     history: dict[str, list[tuple[str, bool, bool]]] = field(default_factory=lambda: defaultdict(list))
     """Slot -> (time, truth, answer), undecided answers left out."""
 
+    def figures(self) -> dict[str, object]:
+        """Figures; null where no slot was there."""
+        return {
+            "slot_accuracy": self.right / self.n if self.n else None,
+            "slot_interval95": list(wilson(self.right, self.n)) if self.n else None,
+            "slot_unknown": self.unknown,
+            "slot_accuracy_by_kind": {kind: float(np.mean(right)) for kind, right in sorted(self.by_kind.items())},
+            "slots": self.n,
+        }
+
+
+@dataclass
+class PanelTally:
+    """Panel area while it grows."""
+
+    gap_m2: float = 0.0
+    true_m2: float = 0.0
+    scenes: int = 0
+
+    def figures(self) -> dict[str, object]:
+        """Sum over scenes of |found - true| / true area; null where none was there."""
+        return {"panel_area_error": self.gap_m2 / self.true_m2 if self.true_m2 else None, "panel_scenes": self.scenes}
+
+
+@dataclass
+class SceneTally:
+    """What one set of detectors finds, scene by scene."""
+
+    tools: SceneDetectors
+    vehicles: VehicleTally = field(default_factory=VehicleTally)
+    panels: PanelTally = field(default_factory=PanelTally)
+    slots: SlotTally = field(default_factory=SlotTally)
+
+    def judge(self, scene: TrueScene, gallery: Gallery | None = None) -> None:
+        """Adds one scene."""
+        if self.tools.vehicles is not None:
+            count_vehicles(scene, self.tools.vehicles, self.vehicles, gallery)
+        if self.tools.panels is not None and scene.truth["panels"] and scene.truth["cloud_fraction"] <= _CLEAR_SKY:
+            found, true = panel_areas(scene, self.tools.panels)
+            self.panels.gap_m2, self.panels.true_m2 = self.panels.gap_m2 + abs(found - true), self.panels.true_m2 + true
+            self.panels.scenes += 1
+        if self.tools.slots is not None:
+            judge_slots(scene, self.tools.slots, self.slots, gallery)
+
+    def by_network(self) -> dict[str, object]:
+        """Figures of each network; null where there is none."""
+        tools = self.tools
+        return {
+            "vehicles": self.vehicles.figures() if tools.vehicles is not None else None,
+            "panels": self.panels.figures() if tools.panels is not None else None,
+            "slots": {**self.slots.figures(), "change": _slot_change(self.slots)} if tools.slots is not None else None,
+        }
+
 
 def evaluate_scenes(
     folder: Path, detectors: SceneDetectors | None = None, gallery: Gallery | None = None
@@ -153,7 +217,8 @@ def evaluate_scenes(
     """Figures of `collateral evaluate scenes` over all NAME.tif with NAME.truth.json below `folder`.
 
     f1_iou30, count_error, heavy_f1, length_error_m are of the shipped vehicle detector, f1_iou30_real_only of the one
-    taught by photographs alone. panel_area_error: sum over cloudless scenes of |found - true| / true area. slot_accuracy:
+    taught by photographs alone; `without_rendered` has the figures of every network that has such weights.
+    panel_area_error: sum over cloudless scenes of |found - true| / true area. slot_accuracy:
     over slots at least 90 % visible, undecided answers count as wrong. stock_cover_error: mean over yards of |found - true|
     cover in points; change: precision and recall by kind between neighbouring dates of a site; both through the scan's own
     quality verdict and registration (`evaluate_series`). Raises `InvalidInputError` when there is no truth.
@@ -162,40 +227,39 @@ def evaluate_scenes(
     if not paths:
         raise InvalidInputError(f"{folder} holds no NAME{SUFFIX}; render scenes with `collateral sample write DIR`.")
     tools = detectors or SceneDetectors.shipped()
-    mixed, real, slots, series = VehicleTally(), VehicleTally(), SlotTally(), SeriesTally()
+    mixed, real, series = SceneTally(tools), SceneTally(tools.real or SceneDetectors()), SeriesTally()
     sites: dict[str, list[SceneTruth]] = defaultdict(list)
-    gap_m2 = true_m2 = 0.0
-    panel_scenes = 0
     for path in progress(paths, "scenes", unit="scene"):
         scene = read_truth(path)
-        for detector, tally in ((tools.vehicles, mixed), (tools.vehicles_real, real)):
-            if detector is not None:
-                count_vehicles(scene, detector, tally, gallery if detector is tools.vehicles else None)
-        if tools.panels is not None and scene.truth["panels"] and scene.truth["cloud_fraction"] <= _CLEAR_SKY:
-            found, true = panel_areas(scene, tools.panels)
-            panel_scenes += 1
-            gap_m2, true_m2 = gap_m2 + abs(found - true), true_m2 + true
-        if tools.slots is not None:
-            judge_slots(scene, tools.slots, slots, gallery)
+        mixed.judge(scene, gallery)
+        real.judge(scene)
         if len(scene.truth["site_ids"]) == 1:
             told = SceneTruth(path.with_name(f"{scene.name}.tif"), scene.facts, scene.truth)
             sites[scene.truth["site_ids"][0]].append(told)
     if tools.stock is not None and tools.vehicles is not None:
         for dates in progress(sites.values(), "sites", unit="site"):
             judge_series(dates, tools.stock, tools.vehicles, tools.panels, series)
-    photographs = real.figures() if tools.vehicles_real else {}
+    photographs = real.by_network()
+    vehicles = real.vehicles.figures() if real.tools.vehicles is not None else None
     return {
         "scenes": len(paths),
-        **(mixed.figures() if tools.vehicles else dict.fromkeys(VehicleTally().figures())),
-        "f1_iou30_real_only": photographs.get("f1_iou30"),
-        "real_only": photographs or None,
-        "panel_area_error": gap_m2 / true_m2 if true_m2 else None,
-        "panel_scenes": panel_scenes,
-        **_slot_figures(slots),
-        **_series_figures(series, slots),
-        "without_rendered": {"vehicles": photographs or None, "note": _REAL_NOTE},
+        **(mixed.vehicles.figures() if tools.vehicles else dict.fromkeys(VehicleTally().figures())),
+        "f1_iou30_real_only": vehicles["f1_iou30"] if vehicles else None,
+        "real_only": vehicles,
+        **mixed.panels.figures(),
+        **mixed.slots.figures(),
+        **_series_figures(series, mixed.slots),
+        "without_rendered": {**photographs, "note": _real_note(photographs)},
         "model_sha256": tools.sha256(),
     }
+
+
+def _real_note(photographs: Mapping[str, object]) -> str:
+    there = [REAL.format(name) for name, figures in photographs.items() if figures is not None]
+    missing = [name for name, figures in photographs.items() if figures is None]
+    rows = [f"{', '.join(there)} never saw a rendered picture"] if there else []
+    rows += [f"{', '.join(missing)} {'have' if len(missing) > 1 else 'has'} no such weights here"] if missing else []
+    return "; ".join([*rows, _NO_REAL_GOODS])
 
 
 def read_truth(path: Path) -> TrueScene:
@@ -297,21 +361,15 @@ def slot_changes(history: Mapping[str, Sequence[tuple[str, bool, bool]]]) -> Cou
     return Counted(1, true, predicted, right, abs(predicted - true))
 
 
-def _slot_figures(tally: SlotTally) -> dict[str, object]:
-    return {
-        "slot_accuracy": tally.right / tally.n if tally.n else None,
-        "slot_interval95": list(wilson(tally.right, tally.n)) if tally.n else None,
-        "slot_unknown": tally.unknown,
-        "slot_accuracy_by_kind": {kind: float(np.mean(right)) for kind, right in sorted(tally.by_kind.items())},
-        "slots": tally.n,
-    }
+def _slot_change(tally: SlotTally) -> dict[str, object] | None:
+    changes = slot_changes(tally.history)
+    return {"precision": changes.precision, "recall": changes.recall, "n": changes.objects} if changes.objects else None
 
 
 def _series_figures(series: SeriesTally, slots: SlotTally) -> dict[str, object]:
     """Figures over time; changes of single slots beside the changes of the change detector."""
     figures = series.figures()
-    changes = slot_changes(slots.history)
-    single = {"precision": changes.precision, "recall": changes.recall, "n": changes.objects}
+    single = _slot_change(slots)
     kinds = figures["change"]
     assert isinstance(kinds, dict)
-    return {**figures, "change": {**kinds, **({"slot": single} if changes.objects else {})} or None}
+    return {**figures, "change": {**kinds, **({"slot": single} if single else {})} or None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +23,9 @@ from data_samples.scene_model import SceneState
 from data_samples.series import write_series
 from detection.dataset import read_boxes_folder, read_masks_folder, read_slots_folder
 from detection.evaluate_scenes import SceneDetectors, evaluate_scenes, read_truth, slot_changes
-from detection.infer import VehicleDetector
+from detection.infer import SlotClassifier, VehicleDetector
 from detection.stock import StockSegmenter
+from detection.weightfile import default_path, read_card
 
 
 def test_boxes_folder_can_be_read_and_is_seeded(tmp_path: Path) -> None:
@@ -68,21 +70,37 @@ def _scene(folder: Path, name: str, cars: int) -> None:
 
 def test_scenes_are_measured_against_their_truth(tmp_path: Path) -> None:
     _scene(tmp_path, "one.tif", 18)
-    tools = replace(SceneDetectors.shipped(), vehicles_real=None, panels=None, stock=None)
+    tools = SceneDetectors(VehicleDetector.load(), slots=(slots := SlotClassifier.load()), real=SceneDetectors(slots=slots))
     figures = evaluate_scenes(tmp_path, tools)
     assert {"count_error", "heavy_f1", "length_error_m", "panel_area_error", "slot_accuracy"} <= set(figures)
     assert {"stock_cover_error", "change"} <= set(figures)
     good = figures["f1_iou30"]
     assert isinstance(good, float) and good > 0.4
+    row = figures["without_rendered"]
+    assert isinstance(row, dict) and (row["vehicles"], row["panels"]) == (None, None)
+    assert {key: row["slots"][key] for key in ("slots", "slot_accuracy")} == {
+        key: figures[key] for key in ("slots", "slot_accuracy")
+    }
+    assert row["slots"]["slots"] > 20
+    assert row["note"].startswith("slots-real never saw a rendered picture; vehicles, panels have no such weights here; ")
+    assert figures["model_sha256"]["slots-real"] == slots.model_sha256  # type: ignore[index]
     path = tmp_path / "one.truth.json"
     truth = orjson.loads(path.read_bytes())
     for vehicle in truth["vehicles"]:
         ring = vehicle["polygon"]["coordinates"][0]
         vehicle["polygon"]["coordinates"] = [[[x + 30.0, y + 30.0] for x, y in ring]]
     path.write_bytes(orjson.dumps(truth))
-    wrong = evaluate_scenes(tmp_path, replace(tools, slots=None))
+    wrong = evaluate_scenes(tmp_path, replace(tools, slots=None, real=None))
     assert isinstance(wrong["f1_iou30"], float) and wrong["f1_iou30"] < 0.5 * good
     assert wrong["slot_accuracy"] is None and wrong["f1_iou30_real_only"] is None
+
+
+def test_weights_named_real_are_measured_when_they_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SceneDetectors.shipped_real().sha256()["vehicles"] == read_card(default_path("vehicles-real")).sha256
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(default_path("panels").with_suffix(suffix), tmp_path / f"panels-real{suffix}")
+    monkeypatch.setattr("detection.weightfile.FOLDER", tmp_path)
+    assert set(SceneDetectors.shipped_real().sha256()) == {"panels"}
 
 
 def test_missing_or_mismatched_truth_is_refused(tmp_path: Path) -> None:
@@ -121,7 +139,7 @@ def test_series_of_new_sites_are_measured_in_time(tmp_path: Path) -> None:
     report = write_series(tmp_path, 5, sites=1, dates=3)
     assert (report.scenes, len(list(tmp_path.glob("*.tif")))) == (3, 3)
     vehicles, stock = VehicleDetector.load(cache=tmp_path / "m"), StockSegmenter.load(cache=tmp_path / "m")
-    figures = evaluate_scenes(tmp_path, SceneDetectors(vehicles, None, None, None, stock))
+    figures = evaluate_scenes(tmp_path, SceneDetectors(vehicles, stock=stock))
     error, kinds = figures["stock_cover_error"], figures["change"]
     assert isinstance(error, float) and 0 <= error < 10
     assert isinstance(kinds, dict) and {"stock", "vehicles", "roof", "construction"} <= set(kinds)
