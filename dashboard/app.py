@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response
 
 from collateral.errors import CollateralError
 from collateral.settings import Settings
-from dashboard import auth, routes
+from dashboard import auth, browser, routes
 from dashboard.components.parts import page_header
 from dashboard.i18n import DEFAULT_LOCALE, texts
 from dashboard.ids import Shell
@@ -75,7 +75,7 @@ def create_app(settings: Settings, queries: Queries, policy: Policy | None = Non
         assets_folder=str(here / "assets"), use_pages=False, pages_folder="",
         suppress_callback_exceptions=True, serve_locally=True, update_title="", title="Collateral Watch",
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}], enable_mcp=False,
-        assets_ignore="favicon.svg",
+        assets_ignore="favicon.svg", on_error=browser.told,
     )
     app.layout = _shell
     thresholds = policy or load_policy()
@@ -90,7 +90,10 @@ def create_app(settings: Settings, queries: Queries, policy: Policy | None = Non
 
 def _shell() -> Component:
     return html.Div(
-        [dcc.Location(id=Shell.LOCATION, refresh="callback-nav"), dcc.Store(id=Shell.ANCHOR), html.Div(id=Shell.PAGE)],
+        [
+            dcc.Location(id=Shell.LOCATION, refresh="callback-nav"), dcc.Store(id=Shell.ANCHOR),
+            html.Div(id=Shell.ODD, role="alert"), html.Div(id=Shell.PAGE),
+        ],
         className="app",
     )
 
@@ -98,7 +101,7 @@ def _shell() -> Component:
 def _route(app: Dash, queries: Queries, policy: Policy) -> None:
     @app.callback(Output(Shell.PAGE, "children"), Input(Shell.LOCATION, "pathname"))
     def show(path: str | None) -> list[Component]:
-        viewer, path = auth.viewer(), path or "/"
+        viewer, path = auth.viewer(), browser.text("address", path, 2_000) or "/"
         header = page_header(viewer, path, auth.form_token())
         try:
             content = page_for(queries, policy, viewer, path)

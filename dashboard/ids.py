@@ -9,6 +9,7 @@ class Shell:
     LOCATION = "location"
     PAGE = "page"
     CONTENT = "content"
+    ODD = "odd-value"
     ANCHOR = "anchor"
     LOGOUT = "logout"
     LANGUAGE = "language-switch"

@@ -428,6 +428,7 @@ TEXTS: Mapping[str, str] = {
     "problem.missing_remedy": "The address is wrong, or the site belongs to another branch.",
     "problem.database": "The database does not answer",
     "problem.database_remedy": "Nothing can be shown until it does. Tell the operators, then load the page again.",
+    "problem.odd": "This page sent a value that cannot be read: {value}. Load the page again.",
     "problem.back": "Back to the map",
     "tracks.title": "Trips and stops",
     "tracks.key": "From the trackers' positions; times are local to the site. Marks are hints for "

@@ -421,6 +421,7 @@ TEXTS: Mapping[str, str] = {
     "problem.missing_remedy": "地址有误，或该场地属于其他分行。",
     "problem.database": "数据库没有响应",
     "problem.database_remedy": "恢复之前无法显示任何内容。请通知运维，然后刷新页面。",
+    "problem.odd": "本页发送了无法识别的值：{value}。请重新加载页面。",
     "problem.back": "返回地图",
     "tracks.title": "行程与停留",
     "tracks.key": "由定位器的位置得出，时间为场地当地时间。标记供人工核查；告警按日另行判定。",

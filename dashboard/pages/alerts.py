@@ -8,6 +8,7 @@ from dash import Dash, Input, Output, dcc, html
 from dash.development.base_component import Component
 
 from collateral.domain import AlertState, Priority
+from dashboard import browser
 from dashboard.auth import viewer as current_viewer
 from dashboard.components.parts import aria, empty, priority_badge, state_badge
 from dashboard.ids import Alerts
@@ -83,6 +84,7 @@ def register(app: Dash, queries: Queries) -> None:
     """The callbacks of this page."""
 
     @app.callback(Output(_LIST, "children"), Input(Alerts.STATE, "value"), Input(Alerts.PRIORITY, "value"))
-    def show(states: list[str] | None, priorities: list[str] | None) -> Component:
+    def show(states: object, priorities: object) -> Component:
         viewer = current_viewer()
-        return alert_table(viewer, queries.alerts(viewer, states or [], priorities or []))
+        wanted = browser.texts("states", states), browser.texts("priorities", priorities)
+        return alert_table(viewer, queries.alerts(viewer, *wanted))

@@ -9,6 +9,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html
 from dash.development.base_component import Component
 
 from collateral.domain import SiteKind
+from dashboard import browser
 from dashboard.auth import viewer as current_viewer
 from dashboard.components.parts import alert_counts, aria, empty, grade_badge
 from dashboard.formats import GRADES
@@ -197,11 +198,11 @@ def register(app: Dash, queries: Queries) -> None:
         Input(Home.PREVIOUS, "n_clicks"), Input(Home.NEXT, "n_clicks"), State(Home.PAGE, "data"),
     )  # fmt: skip
     def show(
-        text: str | None, kind: str | None, grades: list[str] | None, branch: str | None,
-        previous: int, following: int, page: int,
+        text: object, kind: object, grades: object, branch: object, previous: int, following: int, page: object
     ) -> tuple[object, ...]:
         step = {Home.PREVIOUS: -1, Home.NEXT: 1}.get(str(ctx.triggered_id))
-        return _shown(queries, choice(text, kind, grades or (), branch), 0 if step is None else int(page or 0) + step)
+        wanted = choice(browser.text("search", text), kind, browser.texts("grades", grades), browser.text("branch", branch))
+        return _shown(queries, wanted, 0 if step is None else browser.whole("page", page) + step)
 
     app.clientside_callback(  # type: ignore[no-untyped-call]
         ClientsideFunction("collateral", "openSite"), Output(Shell.LOCATION, "href"), Input(Home.SITES, "clickData"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
@@ -10,6 +11,7 @@ from dash.development.base_component import Component
 
 from collateral.domain import Source
 from collateral.errors import InvalidInputError
+from dashboard import browser
 from dashboard.auth import viewer as current_viewer
 from dashboard.changes import comparisons
 from dashboard.components.alerts import alerts_card
@@ -115,15 +117,15 @@ def register(app: Dash, queries: Queries, policy: Policy) -> None:
             Output(picture_id, "children"), Input(choice_id, "value"), State(Site.SITE_ID, "data"),
             prevent_initial_call=True,
         )  # fmt: skip
-        def show(path: str | None, site_id: str) -> object:
-            return _picture(queries, site_id, path)
+        def show(path: object, site_id: object) -> object:
+            return _picture(queries, browser.text("site", site_id), path)
 
     @app.callback(
         Output(Site.CHANGE_LIST, "children"), Input(Site.CHANGE_KINDS, "value"), State(Site.SITE_ID, "data"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def choose(kinds: list[str] | None, site_id: str) -> object:
-        return _changes(queries, site_id, kinds or [])
+    def choose(kinds: object, site_id: object) -> object:
+        return _changes(queries, browser.text("site", site_id), browser.texts("kinds", kinds))
 
     @app.callback(
         Output(Alerts.LIST, "children"), Output(Alerts.RESULT, "children"),
@@ -134,16 +136,28 @@ def register(app: Dash, queries: Queries, policy: Policy) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def act(
-        clicks: list[int], reasons: list[str | None], places: list[dict[str, object]], hours: list[float]
+        clicks: list[int], reasons: object, places: object, hours: object
     ) -> tuple[object, object]:
-        if not isinstance(ctx.triggered_id, dict) or not any(clicks):
+        button = ctx.triggered_id
+        if not isinstance(button, dict) or not any(browser.listed("clicks", clicks)):
             return no_update, no_update
-        alert_id, verb = int(ctx.triggered_id["alert"]), str(ctx.triggered_id["verb"])
-        place = [one["alert"] for one in places].index(alert_id)
-        return _act(queries, policy, alert_id, verb, reasons[place] or "", float(hours[place] or 0))
+        alert_id, verb = browser.whole("alert", button.get("alert")), browser.text("verb", button.get("verb"))
+        reason, lasts = _form(alert_id, browser.listed("alerts", places), browser.listed("reasons", reasons),
+                              browser.listed("hours", hours))
+        return _act(queries, policy, alert_id, verb, reason, lasts)
 
 
-def _picture(queries: Queries, site_id: str, path: str | None) -> object:
+def _form(
+    alert_id: int, places: Sequence[object], reasons: Sequence[object], hours: Sequence[object]
+) -> tuple[str, float]:
+    """Reason and hours that stand in the form of one alert."""
+    for place, reason, lasts in zip(places, reasons, hours, strict=False):
+        if isinstance(place, dict) and place.get("alert") == alert_id:
+            return browser.text("reason", reason), browser.number("hours", lasts)
+    raise browser.OddValueError("alert", alert_id, "an alert with a form")
+
+
+def _picture(queries: Queries, site_id: str, path: object) -> object:
     viewer = current_viewer()
     view = queries.site(viewer, site_id)
     if view is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 from dash import Dash, Input, Output, State, ctx, no_update
 
+from dashboard import browser
 from dashboard.auth import viewer as current_viewer
 from dashboard.components.tracks import frame_of, shown_text, tracks_body
 from dashboard.ids import Site, Tracks
@@ -23,18 +24,19 @@ def register(app: Dash, queries: Queries) -> None:
         Input(Tracks.LATER, "n_clicks"), State(Tracks.LAST_DAY, "data"), State(Site.SITE_ID, "data"),
     )  # fmt: skip
     def show(
-        asset_id: str | None, days: int, earlier: int, later: int, last_day: str | None, site_id: str
+        asset_id: object, days: int, earlier: int, later: int, last_day: object, site_id: object
     ) -> tuple[object, ...]:
         step = {Tracks.EARLIER: -1, Tracks.LATER: 1}.get(str(ctx.triggered_id), 0)
-        return _shown(queries, site_id, asset_id or "", days if days in PERIODS else PERIODS[-1], last_day, step)
+        return _shown(queries, site_id, asset_id, days if days in PERIODS else PERIODS[-1], last_day, step)
 
 
 def _shown(
-    queries: Queries, site_id: str, asset_id: str, days: int, last_day: str | None, step: int
+    queries: Queries, site_id: object, asset_id: object, days: int, last_day: object, step: int
 ) -> tuple[object, ...]:
     viewer = current_viewer()
-    last = None if last_day is None else date.fromisoformat(last_day) + timedelta(days=step * days)
-    view = queries.tracks(viewer, site_id, asset_id, days, last)
+    shown = browser.day("last day", last_day)
+    last = None if shown is None else shown + timedelta(days=step * days)
+    view = queries.tracks(viewer, browser.text("site", site_id), browser.text("asset", asset_id), days, last)
     if view is None:
         return (no_update,) * 5
     return tracks_body(viewer, view), shown_text(viewer, view), view.last_day.isoformat(), *frame_of(view)

@@ -202,7 +202,7 @@ def test_a_site_without_score_or_picture_says_so(client: FlaskClient, queries: Q
 
 def test_no_page_uses_an_element_id_twice(client: FlaskClient, queries: Queries) -> None:
     risk, policy = viewer(queries, "risk_a"), load_policy()
-    shell = [Shell.LOCATION, Shell.ANCHOR, Shell.PAGE, Shell.CONTENT]
+    shell = [Shell.LOCATION, Shell.ANCHOR, Shell.ODD, Shell.PAGE, Shell.CONTENT]
     for path in ("/", "/alerts", "/site/S1", "/site/S3", "/nowhere"):
         parts = [page_header(risk, path, "token"), page_for(queries, policy, risk, path)]
         everything = [one for part in parts for one in [part, *part._traverse()]]  # type: ignore[no-untyped-call]
