@@ -36,7 +36,7 @@ class Span:
     """Which readings there can be."""
 
     horizon_us: int
-    """Earlier ones were dropped by retention."""
+    """Days that begin earlier stay as they are: retention dropped their readings, or trips before them."""
     now_us: int
 
 
@@ -57,8 +57,7 @@ def follow(
     """Makes the days of a site's trackers anew that the ranges touch, and all since a local date; returns how many days.
 
     Days are made in order, and kept days after them again, because stops and ways of earlier ones explain those of later
-    ones: so the table is the same in whatever order readings came. Days whose readings retention
-    has dropped stay as they are.
+    ones: so the table is the same in whatever order readings came. Days before the horizon stay as they are.
     """
     followed = _followed(site, devices, assets, series)
     if not followed:

@@ -208,7 +208,8 @@ def _observe_site(connection: Connection, work: _SiteWork, now_us: int, since: d
     zone = ZoneInfo(work.site.time_zone)
     rows = _refresh(connection, work.ranges, zone, now_us, work.horizon_us) if work.ranges else 0
     series = rollups.series_of_devices(connection, [device.device_id for device in work.devices])
-    follow(connection, work.site, work.devices, work.assets, series, work.ranges, since, Span(work.horizon_us, now_us))
+    span = Span(rollups.journey_horizon_us(connection), now_us)
+    follow(connection, work.site, work.devices, work.assets, series, work.ranges, since, span)
     firsts = rollups.first_times(connection, [row.series_id for row in series], work.horizon_us)
     if not firsts:
         return ObserveSummary(rollups=rows)

@@ -16,9 +16,13 @@
     [security]
     keep_days = 1095
 
+    [journey]
+    keep_days = 730
+
 Whole chunks are dropped (28 days of readings, 180 of roll-ups), so that a chunk stays until its newest row is old enough.
 Roll-ups outlive their readings: the horizon up to which readings were dropped is stored, and nothing that lies before it is
-made anew. A reading that comes for such a day is stored, told of by `collateral observe`, and goes with the next run.
+made anew; for trips and stops it lies as many days after the last that went as they are judged by. A reading that comes for
+such a day is stored, told of by `collateral observe`, and goes with the next run.
 """
 
 from __future__ import annotations
@@ -33,13 +37,16 @@ import psycopg2
 
 from collateral.db import retention, rollups
 from collateral.errors import InvalidInputError, ServiceError
+from iot.tracks import LEARNT_DAYS
 
 EDITION = "this server is the Apache edition of TimescaleDB; compression needs the Community edition"
 
 BEHIND = "readings that wait for roll-ups or judgement are kept, and what came after them; run `collateral observe` first"
 MOST_DAYS = 36_500
-LEAST_SECURITY_DAYS = 90
-"""Refusals younger than this cannot be deleted; the database sees to it."""
+LEAST_DAYS = {
+    "security_keep_days": 90,  # younger refusals cannot be deleted; the database sees to it
+    "journey_keep_days": 90,  # trips of the weeks before say what is usual, also for readings that come late
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class Policy:
     rollup_compress_after_days: int = 0
     quarantine_keep_days: int = 0
     security_keep_days: int = 1_095
+    journey_keep_days: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class RetentionSummary:
     deleted_minutes: int
     deleted_quarantined: int
     deleted_security_events: int
+    deleted_journeys: int
     compressed_chunks: int
     not_done: str
     """Why something the policy asks for was not done; empty when all was."""
@@ -87,8 +96,8 @@ def read_policy(path: Path) -> Policy:
                 raise InvalidInputError(f"{path}: {table}.{name} is not a rule; rules are {', '.join(sorted(known))}.")
             if type(days) is not int or not 0 <= days <= MOST_DAYS:
                 raise InvalidInputError(f"{path}: {table}.{name} is {days!r}; give 1 to {MOST_DAYS} whole days, 0 for ever.")
-            if key == "security_keep_days" and 0 < days < LEAST_SECURITY_DAYS:
-                raise InvalidInputError(f"{path}: security.keep_days is {days}; give {LEAST_SECURITY_DAYS} or more.")
+            if 0 < days < LEAST_DAYS.get(key, 0):
+                raise InvalidInputError(f"{path}: {table}.{name} is {days}; give {LEAST_DAYS[key]} or more.")
             found[key] = days
     return Policy(**found)
 
@@ -106,7 +115,7 @@ def retain(database_url: str, policy: Policy, now: datetime) -> RetentionSummary
             oldest = now - timedelta(days=policy.reading_keep_days)
             waiting = retention.earliest_waiting(connection) if policy.reading_keep_days else None
             behind = waiting is not None and waiting < oldest
-            dropped = minutes = quarantined = refusals = compressed = 0
+            dropped = minutes = quarantined = refusals = journeys = compressed = 0
             if policy.reading_keep_days:
                 dropped += retention.drop_readings(connection, waiting if waiting and behind else oldest, now)
             if policy.rollup_keep_days:
@@ -117,6 +126,8 @@ def retain(database_url: str, policy: Policy, now: datetime) -> RetentionSummary
                 quarantined = retention.delete_quarantined(connection, now - timedelta(days=policy.quarantine_keep_days))
             if policy.security_keep_days:
                 refusals = retention.delete_security_events(connection, now - timedelta(days=policy.security_keep_days))
+            if policy.journey_keep_days:
+                journeys = _forget_journeys(connection, now - timedelta(days=policy.journey_keep_days), now)
             wanted = [
                 (table, now - timedelta(days=days))
                 for table, days in (
@@ -130,4 +141,14 @@ def retain(database_url: str, policy: Policy, now: datetime) -> RetentionSummary
     except psycopg2.Error as error:
         raise ServiceError(f"The policy cannot be applied: {error}".strip()) from error
     reasons = ([BEHIND] if behind else []) + ([EDITION] if wanted and not able else [])
-    return RetentionSummary(dropped, minutes, quarantined, refusals, compressed, "; ".join(reasons))
+    return RetentionSummary(dropped, minutes, quarantined, refusals, journeys, compressed, "; ".join(reasons))
+
+
+def _forget_journeys(connection: psycopg2.extensions.connection, before: datetime, now: datetime) -> int:
+    """In one transaction with the new horizon."""
+    connection.autocommit = False
+    try:
+        with connection:
+            return retention.delete_journeys(connection, before, before + timedelta(days=LEARNT_DAYS + 2), now)
+    finally:
+        connection.autocommit = True

@@ -10,6 +10,11 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 _ORDER = {"reading": ("series_id", "time"), "rollup": ("series_id, width", "bucket")}
 """Table -> what compressed rows are grouped by, and their order within."""
 
+_MOVE_HORIZON = (
+    "INSERT INTO retention_horizon AS h (what, before, moved_at) VALUES (%s, %s, %s) ON CONFLICT (what)"
+    " DO UPDATE SET before = excluded.before, moved_at = excluded.moved_at WHERE h.before < excluded.before"
+)
+
 
 def drop_chunks(connection: Connection, table: str, before: datetime) -> int:
     """Drops the chunks of a hypertable that lie wholly before a time; returns how many."""
@@ -46,11 +51,7 @@ def drop_readings(connection: Connection, before: datetime, now: datetime) -> in
                 " value = excluded.value",
                 {"horizon": row[0]},
             )
-            cursor.execute(
-                "INSERT INTO retention_horizon AS h (what, before, moved_at) VALUES ('reading', %s, %s) ON CONFLICT (what)"
-                " DO UPDATE SET before = excluded.before, moved_at = excluded.moved_at WHERE h.before < excluded.before",
-                (row[0], now),
-            )
+            cursor.execute(_MOVE_HORIZON, ("reading", row[0], now))
             return drop_chunks(connection, "reading", before)
     finally:
         connection.autocommit = True
@@ -91,6 +92,23 @@ def delete_security_events(connection: Connection, before: datetime) -> int:
             "DELETE FROM security_event WHERE coalesce(last_at, at) < least(%s, now() - interval '90 days')", (before,)
         )
         return cursor.rowcount
+
+
+def delete_journeys(connection: Connection, before: datetime, horizon: datetime, now: datetime) -> int:
+    """Deletes trips and stops of local days before the UTC day of a time; returns how many.
+
+    Args:
+        connection: whose transaction it is.
+        before: what is older goes.
+        horizon: days that begin before it are never made anew from now on, where something went.
+        now: present time.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM journey WHERE day < (%s AT TIME ZONE 'UTC')::date", (before,))
+        deleted = cursor.rowcount
+        if deleted:
+            cursor.execute(_MOVE_HORIZON, ("journey", horizon, now))
+    return deleted
 
 
 def can_compress(connection: Connection) -> bool:

@@ -191,8 +191,17 @@ def _factors(
 
 def reading_horizon_us(connection: Connection) -> int:
     """Readings before this time, microseconds since 1970, were dropped by retention; far in the past when none were."""
+    return _horizon_us(connection, "reading")
+
+
+def journey_horizon_us(connection: Connection) -> int:
+    """Days that begin before this time keep the trips and stops they have, for those before them or their readings went."""
+    return max(_horizon_us(connection, "reading"), _horizon_us(connection, "journey"))
+
+
+def _horizon_us(connection: Connection, what: str) -> int:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT before FROM retention_horizon WHERE what = 'reading'")
+        cursor.execute("SELECT before FROM retention_horizon WHERE what = %s", (what,))
         row = cursor.fetchone()
     return _EVER_US if row is None else to_us(row[0])
 

@@ -15,11 +15,13 @@ from collateral.db import devices
 from collateral.db.devices import SecurityEvent
 from collateral.db.pool import Pool, Role
 from collateral.db.telemetry import to_us
+from collateral.domain import AssetKind
 from collateral.errors import InvalidInputError
 from iot import judging
 from iot.observe import observe
 from iot.retention import BEHIND, EDITION, Policy, read_policy, retain
-from tests.iot_support import device, number, register, rows, store
+from tests.iot_support import asset, device, number, register, rows, store
+from tests.tracks_support import POSITIONS, truck_readings
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -32,6 +34,7 @@ def test_a_policy_names_days_and_nothing_else(tmp_path: Path) -> None:
         ("[reading]\nkeep = 1", "is not a rule"),
         ("[reading]\nkeep_days = -1", "whole days"),
         ("[security]\nkeep_days = 89", "90 or more"),
+        ("[journey]\nkeep_days = 89", "journey.keep_days is 89; give 90 or more"),
         ("=", "TOML"),
     ):
         path.write_text(text)
@@ -157,3 +160,29 @@ def test_refusals_are_kept_as_long_as_the_policy_says_and_never_less_than_90_day
         with pytest.raises(psycopg2.Error, match=r"90 days|append-only"):
             rows(database, role_statement)
     assert number(database, "SELECT count(*) FROM security_event") == 2
+
+
+def test_trips_and_stops_go_and_are_not_made_anew_from_what_is_left(database: str) -> None:
+    register(database, [device("gps", POSITIONS, asset_id="T1")], assets=[asset("T1", AssetKind.TRUCK)])
+    days = "SELECT DISTINCT day FROM journey ORDER BY day"
+    kept = "SELECT * FROM journey ORDER BY begins, kind"
+    ages = (140, 101, 75, 40, 2)
+    for age in ages:
+        store(database, truck_readings(NOW - timedelta(days=age, hours=8), 1))
+    look(database)
+    assert len(rows(database, days)) == len(ages)
+    policy = Policy(journey_keep_days=100)
+    assert retain(database, policy, NOW).deleted_journeys > 3
+    assert [row[0] for row in rows(database, days)] == [(NOW - timedelta(days=age)).date() for age in ages[2:]]
+    (horizon,) = rows(database, "SELECT before FROM retention_horizon WHERE what = 'journey'")[0]
+    assert horizon == NOW - timedelta(days=70)
+    before = rows(database, kept)
+    store(database, truck_readings(NOW - timedelta(days=76, hours=8), 1))
+    with Pool(database, Role.APP, size=2) as pool:
+        assert not observe(pool, NOW, (NOW - timedelta(days=200)).date()).failed
+    assert rows(database, kept) == before, "days before the horizon are left as they were"
+    store(database, truck_readings(NOW - timedelta(days=39, hours=8), 1))
+    look(database)
+    assert len(rows(database, days)) == 4
+    again = retain(database, policy, NOW)
+    assert again.deleted_journeys == 0
