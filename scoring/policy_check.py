@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from collateral.errors import InvalidInputError
 from scoring.indicators import INDICATORS
-from scoring.policy import Policy
+from scoring.policy import Policy, RulePolicy
 from scoring.rules import COVENANT_RULE, RULES
 
 OWNERS = frozenset({"borrower", "bank", "third_party"})
@@ -22,9 +22,16 @@ NEEDS: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 """Indicators from whose baseline an indicator or rule takes what is normal."""
 
+SMOOTHED = frozenset({"activity_decline", "panel_soiling"})
+"""Their window is of one figure; figures reach back as far as they are counted."""
+SINGLE = frozenset({"double_pledge", COVENANT_RULE})
+"""They have one figure, of the present."""
+DOUBLED = frozenset({"stock_seen_less", "sources_disagree"})
+"""A second witness makes two figures of one."""
+
 
 def check_policy(policy: Policy) -> None:
-    """Raises `InvalidInputError` where a name is read by nothing, or something that a rule needs is missing."""
+    """Raises `InvalidInputError` where a name is read by nothing, or a rule misses something or cannot act."""
     known = {row.key for row in INDICATORS}
     _check_names(policy, "indicator", policy.indicators, known)
     _check_names(policy, "rule", policy.rules, {rule.name for rule in RULES} | {COVENANT_RULE})
@@ -35,6 +42,25 @@ def check_policy(policy: Policy) -> None:
             raise InvalidInputError(
                 f"Policy {policy.version}: {name} takes what is normal from the indicators {', '.join(missing)}; add them "
                 "(their weights may be 0), or leave it out."
+            )
+    for name, rule in policy.rules.items():
+        _check_counts(policy.version, name, rule)
+
+
+def _check_counts(version: str, name: str, rule: RulePolicy) -> None:
+    if rule.window < 1:
+        raise InvalidInputError(f"Policy {version}: rule {name} has window {rule.window}; give 1 or more.")
+    if name in SMOOTHED:
+        return
+    most = 1 if name in SINGLE else rule.window
+    for move, count, limit in (
+        ("clear", rule.clear_count, most), ("raise", rule.raise_count, 2 * most if name in DOUBLED else most),
+    ):
+        if count > limit:
+            wider = "" if name in SINGLE else f" or a wider window than {rule.window}"
+            raise InvalidInputError(
+                f"Policy {version}: rule {name} would never {move}: {move}_count is {count}, of {limit} figures at most; "
+                f"give {move}_count {limit} or less{wider}."
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,26 @@ def test_a_name_that_nothing_reads_is_refused(old: str, new: str, said: str) -> 
 @pytest.mark.parametrize("path", [None, OLD_POLICY], ids=["shipped", "2026.1"])
 def test_policies_of_every_version_pass(path: Path | None) -> None:
     check_policy(load_policy(path))
+
+
+@pytest.mark.parametrize(("rule", "change", "said"), [
+    ("left_region", {"window": 1}, "left_region would never clear: clear_count is 2, of 1 figures at most; give"),
+    ("stock_removed", {"clear_count": 7}, "clear_count 6 or less or a wider window than 6"),
+    ("covenant_breach", {"clear_count": 2, "window": 9}, "would never clear: .* give clear_count 1 or less.$"),
+    ("tamper", {"raise_count": 6}, "tamper would never raise"),
+    ("sources_disagree", {"window": 1, "raise_count": 3, "clear_count": 1}, "sources_disagree would never raise"),
+    ("panel_soiling", {"window": 0}, "panel_soiling has window 0"),
+    ("sources_disagree", {"window": 1, "clear_count": 1}, ""),
+    ("activity_decline", {"window": 1}, ""),
+    ("stock_removed", {"window": 4}, ""),
+])  # fmt: skip
+def test_a_rule_that_could_never_clear_or_raise_is_refused(rule: str, change: dict[str, Any], said: str) -> None:
+    policy = replace(POLICY, rules={**POLICY.rules, rule: replace(POLICY.rules[rule], **change)})
+    if not said:
+        check_policy(policy)
+        return
+    with pytest.raises(InvalidInputError, match=said):
+        check_policy(policy)
 
 
 def test_what_is_needed_exists() -> None:
