@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pytest
@@ -138,6 +139,21 @@ def test_readings_of_the_borrowers_own_devices_are_less_certain_and_say_no_more(
     assert by_owner["bank"].lower == by_owner[""].lower
     assert by_owner["bank"].lower > by_owner["third_party"].lower > by_owner["borrower"].lower
     assert by_owner["bank"].upper >= by_owner["borrower"].upper and by_owner["bank"].support == by_owner["borrower"].support
+
+
+def test_whether_both_sides_agree_does_not_rest_on_who_owns_a_device_or_on_doubt() -> None:
+    found = {}
+    for name, quality, owner in (("plain", Quality.GOOD, "bank"), ("doubt", Quality.DOUBTFUL, "bank"),
+                                 ("owned", Quality.GOOD, "borrower")):  # fmt: skip
+        rows = [
+            replace(row, quality=quality, evidence={**row.evidence, "owners": [owner]})
+            if row.quantity == "energy_kwh_per_day" and row.valid_from >= morning(DAY) - timedelta(days=25) else row
+            for row in factory(1).rows
+        ]
+        parts = {part.indicator: part for part in score(SiteKind.FACTORY, rows).contributions}
+        found[name] = (parts["agreement"].detail["shortfall"], parts["energy"].detail["shortfall"])
+    assert found["plain"][0] == found["doubt"][0] == found["owned"][0]
+    assert found["plain"][1] != found["doubt"][1] and found["plain"][1] != found["owned"][1]
 
 
 def test_old_pictures_widen_the_interval() -> None:
