@@ -1,4 +1,4 @@
-"""What the tests at the broker's door share: visitors, and a certificate authority."""
+"""What the tests at the broker's door share: two meters, visitors, and a certificate authority."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from collateral.db import devices
-from collateral.db.pool import Pool
+from collateral.db.pool import Pool, Role
 from collateral.services.system import server_account
 from iot.mqtt import leave, make_client
 from iot.security import Watch
+from tests.iot_support import device, register
 from tests.services_support import Broker
+
+
+@pytest.fixture
+def pool(database: str) -> Pool:
+    """A database with two meters, for one caller at a time."""
+    register(database, [device("m1", ["active_power_kw"]), device("m2", ["active_power_kw"])])
+    return Pool(database, Role.APP, size=1)
 
 
 class Visitor:

@@ -2,8 +2,9 @@
 
 Mosquitto refuses them by its access list, but says so at debug level only, which writes two lines for every message and
 nearly doubles the broker's work. This plugin decides nothing: it writes a line when the fourth level of a topic, which
-names the device in `cw/v1/SITE/DEVICE/...` and `spBv1.0/GROUP/TYPE/NODE/...`, is not the account's own name, and leaves the
-decision to the access list. At most `MOST_LINES` a second are written; the next line tells how many were not.
+names the device in `cw/v1/SITE/DEVICE/...` and `spBv1.0/GROUP/TYPE/NODE/...` (behind `$share/GROUP/` too), is not the
+account's own name, and leaves the decision to the access list. At most `MOST_LINES` a second are written; the next line
+tells how many were not.
 
 Built on the spot by the machine's C compiler against version 5 of the broker's plugin interface (mosquitto_plugin.h and
 mosquitto_broker.h of 2.0); where there is no compiler, `security watch` turns the broker's debug log on instead.
@@ -83,6 +84,14 @@ static bool own(const char *topic, const char *name)
     return strcspn(topic, "/") == length && memcmp(topic, name, length) == 0;
 }
 
+/* What is asked for behind `$share/GROUP/`, by which several clients take messages in turn. */
+static const char *behind_share(const char *topic)
+{
+    if (strncmp(topic, "$share/", 7) != 0) return topic;
+    const char *rest = strchr(topic + 7, '/');
+    return rest ? rest + 1 : topic;
+}
+
 static int length_of(const char *text)
 {
     size_t length = strnlen(text, MOST_TEXT);
@@ -96,7 +105,8 @@ static int look(int event, void *data, void *userdata)
     (void)event; (void)userdata;
     if ((about->access != ACL_WRITE && about->access != ACL_SUBSCRIBE) || !about->topic || !about->client) return DEFER;
     const char *name = mosquitto_client_username(about->client), *client = mosquitto_client_id(about->client);
-    if (!name || !client || among(services, name) || own(about->topic, name)) return DEFER;
+    const char *topic = about->access == ACL_SUBSCRIBE ? behind_share(about->topic) : about->topic;
+    if (!name || !client || among(services, name) || own(topic, name)) return DEFER;
     time_t now = time(NULL);
     if (now != second) { second = now; lines = 0; }
     if (lines >= MOST_LINES) { untold++; return DEFER; }
