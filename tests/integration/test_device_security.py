@@ -28,17 +28,13 @@ from iot.devices import register as add_device
 from iot.mqtt import with_password
 from iot.payload import encode_telemetry
 from iot.security import BLOCK, Watch
-from tests.door_support import Authority, Visitor, kinds, tell, url_of, visit
+from tests.door_support import Authority, Visitor, kinds, pool, tell, url_of, visit
 from tests.iot_support import device, ingest_process, number, register, wait_for
 from tests.services_support import Broker
 
+__all__ = ["pool"]
+
 NOW_MS = 1_704_067_200_000
-
-
-@pytest.fixture
-def pool(database: str) -> Pool:
-    register(database, [device("m1", ["active_power_kw"]), device("m2", ["active_power_kw"])])
-    return Pool(database, Role.APP, size=1)
 
 
 def test_strangers_wrong_passwords_and_revoked_devices(pool: Pool, broker: Broker) -> None:
