@@ -52,6 +52,7 @@ class Site:
     CHANGES = "site-changes"
     CHANGE_KINDS = "change-kinds"
     CHANGE_LIST = "change-list"
+    CHANGE_MORE = "change-more"
 
 
 class Tracks:

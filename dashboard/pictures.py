@@ -74,7 +74,7 @@ def sight(scenes: Sequence[SiteScene], now: datetime) -> Sight:
     """Since when there is no usable picture, and why newer ones were refused."""
     newest = max((one.scene.acquired_at for one in scenes if one.usable), default=None)
     refused = Counter(
-        next((result.reason for result in one.results if result.reason), "unknown")
+        next((result.reason for result in reversed(one.results) if result.reason), "unknown")  # the newest of a detector
         for one in scenes
         if not one.usable and (newest is None or one.scene.acquired_at > newest)
     )

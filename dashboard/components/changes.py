@@ -13,7 +13,10 @@ from dashboard.components.parts import aria, card, empty, told
 from dashboard.ids import Site as Ids
 from dashboard.model import SiteView, Viewer
 
-MOST = 40
+FEW = 10
+"""Newest ones, shown first."""
+MOST = 200
+"""Shown when all are asked for."""
 _COLUMNS = ("when", "what", "places", "area", "confidence", "pictures")
 
 
@@ -38,21 +41,42 @@ def changes_card(viewer: Viewer, view: SiteView) -> Component:
             className="choice", role="group", **aria(label=t("changes.kinds_label")),
         ),
         html.Div(changes_table(viewer, view, seen, ()), id=Ids.CHANGE_LIST),
+        html.Button(
+            more_text(viewer, len(seen.found), False), id=Ids.CHANGE_MORE, n_clicks=0, className="act",
+            style=more_style(len(seen.found)), **aria(controls=Ids.CHANGE_LIST),
+        ),
         *skipped, id=Ids.CHANGES,
     )  # fmt: skip
 
 
-def changes_table(viewer: Viewer, view: SiteView, seen: Comparisons, kinds: Sequence[str]) -> list[Component]:
+def of_kinds(seen: Comparisons, kinds: Sequence[str]) -> list[Found]:
     """The rows of these kinds, all where none is named."""
+    return [one for one in seen.found if not kinds or one.kind in kinds]
+
+
+def more_text(viewer: Viewer, count: int, everything: bool) -> str:
+    """What the button below the list does next."""
+    return viewer.t("changes.fewer", n=FEW) if everything else viewer.t("changes.more", n=viewer.f.number(min(count, MOST)))
+
+
+def more_style(count: int) -> dict[str, str]:
+    """The button is there where it would do something."""
+    return {} if count > FEW else {"display": "none"}
+
+
+def changes_table(
+    viewer: Viewer, view: SiteView, seen: Comparisons, kinds: Sequence[str], everything: bool = False
+) -> list[Component]:
+    """The newest rows of these kinds, `FEW` of them or (`everything`) `MOST`."""
     t = viewer.t
-    rows = [one for one in seen.found if not kinds or one.kind in kinds]
+    rows, most = of_kinds(seen, kinds), MOST if everything else FEW
     if not rows:
         return [empty(t("changes.none_of_kind"))]
     head = html.Tr(
         [html.Th(t(f"changes.{name}"), scope="col", className=_class(name)) for name in _COLUMNS]
     )
-    body = html.Tbody([_row(viewer, view.site.time_zone, one) for one in rows[:MOST]])
-    more = [html.P(t("changes.most", n=MOST, all=len(rows)), className="note")] if len(rows) > MOST else []
+    body = html.Tbody([_row(viewer, view.site.time_zone, one) for one in rows[:most]])
+    more = [html.P(t("changes.most", n=most, all=len(rows)), className="note", role="status")] if len(rows) > most else []
     return [html.Div(html.Table([html.Thead(head), body], className="table"), className="scroll"), *more]
 
 

@@ -16,7 +16,7 @@ from dashboard.auth import viewer as current_viewer
 from dashboard.changes import comparisons
 from dashboard.components.alerts import alerts_card
 from dashboard.components.breakdown import breakdown_card, score_card
-from dashboard.components.changes import changes_card, changes_table
+from dashboard.components.changes import changes_card, changes_table, more_style, more_text, of_kinds
 from dashboard.components.doubts import doubts_card
 from dashboard.components.evidence import charts_card, witnesses_card
 from dashboard.components.imagery import imagery_card, picture
@@ -121,11 +121,13 @@ def register(app: Dash, queries: Queries, policy: Policy) -> None:
             return _picture(queries, browser.text("site", site_id), path)
 
     @app.callback(
-        Output(Site.CHANGE_LIST, "children"), Input(Site.CHANGE_KINDS, "value"), State(Site.SITE_ID, "data"),
+        Output(Site.CHANGE_LIST, "children"), Output(Site.CHANGE_MORE, "children"), Output(Site.CHANGE_MORE, "style"),
+        Input(Site.CHANGE_KINDS, "value"), Input(Site.CHANGE_MORE, "n_clicks"), State(Site.SITE_ID, "data"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def choose(kinds: object, site_id: object) -> object:
-        return _changes(queries, browser.text("site", site_id), browser.texts("kinds", kinds))
+    def choose(kinds: object, clicks: object, site_id: object) -> tuple[object, ...]:
+        everything = browser.whole("clicks", clicks) % 2 == 1
+        return _changes(queries, browser.text("site", site_id), browser.texts("kinds", kinds), everything)
 
     @app.callback(
         Output(Alerts.LIST, "children"), Output(Alerts.RESULT, "children"),
@@ -166,12 +168,14 @@ def _picture(queries: Queries, site_id: str, path: object) -> object:
     return picture(viewer, viewer.f.name(view.site.name, view.site.name_en), view.site.time_zone, shown)
 
 
-def _changes(queries: Queries, site_id: str, kinds: list[str]) -> object:
+def _changes(queries: Queries, site_id: str, kinds: list[str], everything: bool) -> tuple[object, ...]:
     viewer = current_viewer()
     view = queries.site(viewer, site_id)
     if view is None:
-        return no_update
-    return changes_table(viewer, view, comparisons(view.observations, view.scenes), kinds)
+        return (no_update,) * 3
+    found = comparisons(view.observations, view.scenes)
+    count = len(of_kinds(found, kinds))
+    return changes_table(viewer, view, found, kinds, everything), more_text(viewer, count, everything), more_style(count)
 
 
 def _act(queries: Queries, policy: Policy, alert_id: int, verb: str, reason: str, hours: float) -> tuple[object, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from collateral.db.scenes import ScanResult, write_scan_results
 from collateral.db.telemetry import to_us
 from collateral.domain import Observation, Quality, Source, SubjectKind
 from dashboard.changes import comparisons
-from dashboard.components.changes import changes_card, changes_table
+from dashboard.components.changes import changes_card, changes_table, more_style, more_text
 from dashboard.components.doubts import doubts_card
 from dashboard.normal import charts
 from dashboard.queries import MOST_DOUBTS, Queries
@@ -39,11 +39,11 @@ def queries(database: str, tmp_path: Path) -> Iterator[Queries]:
     found.close()
 
 
-def compare(database: str, listed: list[dict[str, object]]) -> None:
+def compare(database: str, listed: list[dict[str, object]], taken: datetime = TAKEN) -> None:
     evidence = {"since": SINCE.isoformat(), "since_scene": "scene0", "png": "S1/after.png", "changes": listed}
     row = Observation(
-        SubjectKind.SITE, "S1", "S1", "changed_area_m2", TAKEN, TAKEN + timedelta(seconds=1), Source.IMAGERY, "ground@1",
-        80.0, 40.0, 92.0, Quality.GOOD, TAKEN, evidence,
+        SubjectKind.SITE, "S1", "S1", "changed_area_m2", taken, taken + timedelta(seconds=1), Source.IMAGERY, "ground@1",
+        80.0, 40.0, 92.0, Quality.GOOD, taken, evidence,
     )  # fmt: skip
     figures = {"png": "S1/before.png", "not_compared": "first picture"}
     with closing(connect(database, Role.APP)) as connection, connection:
@@ -89,8 +89,12 @@ def test_changes_can_be_narrowed_to_kinds(queries: Queries, database: str) -> No
     assert "Goods" not in words(changes_table(viewer, view, found, ["roof"]))
     assert words(changes_table(viewer, view, found, ["construction"])) == viewer.t("changes.none_of_kind")
     many = replace(found, found=[found.found[0]] * 100)
-    said = changes_table(viewer, view, many, [])
-    assert words(said).count("Goods") == 40 and "40 of 100" in words(said)
+    said = words(changes_table(viewer, view, many, []))
+    assert said.count("Goods") == 10 and "10 of 100" in said
+    everything = words(changes_table(viewer, view, many, [], everything=True))
+    assert everything.count("Goods") == 100 and "Only" not in everything
+    assert more_text(viewer, 100, False) == "Show all 100" and more_style(100) == {}
+    assert more_text(viewer, 10, False) != more_text(viewer, 10, True) and more_style(10) == {"display": "none"}
 
 
 def test_pictures_on_which_nothing_changed_are_said(queries: Queries, database: str) -> None:
