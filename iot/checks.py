@@ -59,12 +59,13 @@ def _live_days(grid: DayGrid, day: NDArray[np.int64], same: NDArray[np.bool_], s
 
 
 def replayed(signal: Signal) -> NDArray[np.bool_]:
-    """Readings in a stretch of 6 h or more equal, sample by sample, to an earlier one."""
+    """Readings in a stretch of 6 h or more equal, sample by sample and as published, to an earlier one."""
+    value = signal.published
     width = max(6, round(REPLAY_HOURS * HOUR_US / signal.interval_us))
     nothing = np.zeros(len(signal.value), dtype=bool)
     if len(signal.value) < 2 * width or width > len(_MULTIPLIERS):
         return nothing
-    windows = np.lib.stride_tricks.sliding_window_view(signal.value, width)
+    windows = np.lib.stride_tricks.sliding_window_view(value, width)
     ordered = np.sort(windows, axis=1)
     varied = ((np.diff(ordered, axis=1) != 0).sum(axis=1) + 1) * 2 >= width
     span = signal.time_us[width - 1 :] - signal.time_us[: len(windows)]
@@ -72,7 +73,7 @@ def replayed(signal: Signal) -> NDArray[np.bool_]:
     usable = np.flatnonzero(varied & (span <= 1.25 * whole_us) & (span >= 0.75 * whole_us))
     if len(usable) == 0:
         return nothing
-    prints = _fingerprints(signal.value, width)[usable]
+    prints = _fingerprints(value, width)[usable]
     order = np.argsort(prints, kind="stable")
     place, equal = usable[order], prints[order][1:] == prints[order][:-1]
     apart = np.diff(place)

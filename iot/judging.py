@@ -103,6 +103,7 @@ def judge_blocks(
             whole = Signal(
                 row.device_id, row.quantity, interval_us[row.device_id],
                 readings.time_us, as_judged(row.quantity, readings), readings.received_us,
+                None if readings.factor is None else readings.published,
             )  # fmt: skip
             judged = [judged_block(whole, block, lapses.get(row.device_id, ())) for block in near]
             changed += qualities.write_judged(connection, judged, VERSION, now)
@@ -158,7 +159,7 @@ def judged_block(whole: Signal, block: Block, calibrations: Sequence[Calibration
         return JudgedBlock(block, [], 0)
     signal = Signal(
         whole.device_id, whole.quantity, whole.interval_us,
-        whole.time_us[begin:end], whole.value[begin:end], whole.received_us[begin:end],
+        whole.time_us[begin:end], whole.value[begin:end], whole.received_us[begin:end], whole.published[begin:end],
     )  # fmt: skip
     part, flags = slice(first, last), judge(signal, limits_of(whole.quantity))
     flags[part][lapsed(signal.time_us[part], None, calibrations)] |= int(Flag.UNCALIBRATED)

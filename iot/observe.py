@@ -321,6 +321,7 @@ def _load(
             readings.time_us[part],
             readings.register(part) if READING_QUANTITIES[row.quantity].adds is Adds.REGISTER else value[part],
             readings.received_us[part],
+            None if readings.factor is None else readings.published[part],
         )  # fmt: skip
     return signals
 

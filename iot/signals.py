@@ -22,6 +22,13 @@ class Signal:
     time_us: NDArray[np.int64]
     value: NDArray[np.float64]
     received_us: NDArray[np.int64]
+    sent: NDArray[np.float64] | None = None
+    """What the device published, where a ratio or scale lies between it and `value`; None: `value` itself."""
+
+    @property
+    def published(self) -> NDArray[np.float64]:
+        """As the device sent it: a recording that is sent again is the same here, whatever ratio held then and now."""
+        return self.value if self.sent is None else self.sent
 
     @property
     def lasting_us(self) -> NDArray[np.int64]:
@@ -32,7 +39,8 @@ class Signal:
     def where(self, chosen: NDArray[np.bool_]) -> Signal:
         """Those readings only."""
         times, values, received = self.time_us[chosen], self.value[chosen], self.received_us[chosen]
-        return Signal(self.device_id, self.quantity, self.interval_us, times, values, received)
+        sent = None if self.sent is None else self.sent[chosen]
+        return Signal(self.device_id, self.quantity, self.interval_us, times, values, received, sent)
 
 
 @dataclass(frozen=True)

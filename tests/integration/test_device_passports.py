@@ -13,7 +13,7 @@ from collateral.db import devices, passports
 from collateral.db.passports import Passport
 from collateral.db.pool import Pool, Role
 from collateral.db.qualities import JudgedBlock
-from collateral.db.telemetry import to_us
+from collateral.db.telemetry import from_us, to_us
 from collateral.errors import InvalidInputError
 from iot import judging
 from iot.devices import note_passport
@@ -67,6 +67,24 @@ def look(database: str, now: datetime = START + timedelta(days=30), since: date 
 def meter(database: str) -> str:
     register(database, [device("m", QUANTITIES, interval_s=1800)], [site(zone="UTC")])
     return database
+
+
+def test_a_day_sent_again_is_found_also_where_the_ratio_changed_between(meter: str) -> None:
+    note(meter, Passport(ct_ratio=40.0), CHANGED)
+    recorded = {(name, time): value for _, name, time, value, _ in readings() if name == "active_power_kw"}
+    again_us = to_us(CHANGED + timedelta(days=2)) - to_us(START + timedelta(days=1))  # day 1 once more on day 6
+    sent = [
+        (*row[:3], recorded[row[1], row[2] - again_us], row[4])
+        if START + timedelta(days=1) < from_us(row[2] - again_us) <= START + timedelta(days=2) else row
+        for row in readings() if row[1] == "active_power_kw"
+    ]
+    store(meter, sent)
+    look(meter)
+    hours = rows(meter, "SELECT valid_from, value FROM observation WHERE quantity = 'replayed_hours' ORDER BY 1")
+    found = {(at - START).days: value for at, value in hours}
+    assert found[6] == pytest.approx(24, abs=0.6) and sum(found.values()) == found[6]
+    flags = rows(meter, "SELECT time_from, flags FROM reading_quality WHERE flags & %s > 0", (int(Flag.REPLAYED),))
+    assert [(at - START).days for at, _ in flags] == [6]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
