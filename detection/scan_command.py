@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector
 from detection.stock import StockSegmenter
 from detection.weightfile import Card
 from imagery.catalogue import find_scenes
+from imagery.coarse import DETECTOR, is_coarse, judges, scan_coarse
 from imagery.reference import ReferenceStore
 from imagery.scan import Scanner, WindowConsumer, open_scenes
 from imagery.scan_store import DatabaseScanStore
 from imagery.scan_summary import ScanSummary
+from imagery.scenes import SceneFile
 from imagery.seen import SeenFiles
 from imagery.target import SiteTarget, site_targets
 
@@ -38,7 +41,7 @@ def run_scan(
     force: bool = False,
     weights: Path | None = None,
 ) -> ScanSummary:
-    """Registers the scenes at `source` and lets every detector read the sites in them.
+    """Registers the scenes at `source` and lets every detector read the sites in them; of coarse ones the sky is judged.
 
     Args:
         source: file, folder or pattern.
@@ -62,16 +65,30 @@ def run_scan(
         scenes, opened = open_scenes(paths, store, seen.inspect)
     if not scenes:
         return opened + ScanSummary(seconds=time.monotonic() - started)
-    if settings.threads > 0:
-        torch.set_num_threads(settings.threads)
-    scanner = Scanner(store, ReferenceStore(settings.evidence / "reference"), history)
-    consumers, cards = detectors(settings.evidence, weights, settings.runtime / "models")
-    with pool.connection() as connection:
-        for card in cards:
-            reference.write_model(connection, card.name, card.sha256, asdict(card))
-    summary = scanner.run(scenes, targets, consumers, force)
+    summary = _coarse([scene for scene in scenes if is_coarse(scene)], targets, pool, force)
+    fine = [scene for scene in scenes if not is_coarse(scene)]
+    if fine:
+        if settings.threads > 0:
+            torch.set_num_threads(settings.threads)
+        scanner = Scanner(store, ReferenceStore(settings.evidence / "reference"), history)
+        consumers, cards = detectors(settings.evidence, weights, settings.runtime / "models")
+        with pool.connection() as connection:
+            for card in cards:
+                reference.write_model(connection, card.name, card.sha256, asdict(card))
+        summary += scanner.run(fine, targets, consumers, force)
     scan_s = summary.seconds
     return opened + summary + ScanSummary(seconds=time.monotonic() - started - scan_s)
+
+
+def _coarse(scenes: Sequence[SceneFile], targets: Sequence[SiteTarget], pool: Pool, force: bool) -> ScanSummary:
+    """What no detector can read: its sky is judged."""
+    summary = ScanSummary()
+    for judge, own in judges(scenes):
+        if judge.model is not None:
+            with pool.connection() as connection:
+                reference.write_model(connection, DETECTOR, judge.model_sha256, judge.model.card)
+        summary += scan_coarse(own, targets, judge, DatabaseScanStore(pool), force)
+    return summary
 
 
 def detectors(

@@ -23,6 +23,7 @@ from rasterio.windows import Window
 from collateral.errors import InvalidInputError
 from imagery.gdal_env import DRIVER, damage_is_an_error, gdal_environment
 from imagery.grid import PixelSize, apply_affine
+from imagery.spectral import COARSE_M, COARSEST_M, HOW, Spectral, spectral_of
 
 MAX_EDGE_PX = 200_000
 """A longer edge is taken for a broken or hostile header."""
@@ -32,6 +33,8 @@ GSD_RANGE_M = (0.01, 30.0)
 _GEOD = Geod(ellps="WGS84")
 _PROBE_PX = 256
 _MAX_BLOCKS_CHECKED = 60_000
+_BLACK = 2
+"""A picture's pixel that is no brighter holds no data."""
 
 
 class Reason(StrEnum):
@@ -84,14 +87,22 @@ class RasterFacts:
     has_mask: bool
     """True when the file says by nodata value, alpha or mask which pixels are valid."""
     tags: Mapping[str, str]
+    spectral: Spectral | None = None
+    """Named bands of a satellite, in place of colours."""
 
 
-def inspect(path: Path, driver: str = DRIVER) -> RasterFacts:
+def inspect_scene(path: Path) -> RasterFacts:
+    """As `inspect`; a satellite's scene of named bands (`imagery.spectral`) is taken too."""
+    return inspect(path, spectral=True)
+
+
+def inspect(path: Path, driver: str = DRIVER, spectral: bool = False) -> RasterFacts:
     """Checks one file without decoding more than a thumbnail of it.
 
     Args:
         path: the file.
         driver: GDAL's name of the only format that is accepted.
+        spectral: take a satellite's scene of named bands as well as a picture in colour.
 
     Raises:
         RasterRejectedError: with one of `Reason` and a sentence for the operator.
@@ -104,12 +115,19 @@ def inspect(path: Path, driver: str = DRIVER) -> RasterFacts:
     sha256 = file_sha256(path)
     try:
         with gdal_environment(), rasterio.open(path, driver=driver) as dataset:
+            named = spectral_of(dataset) if spectral else None
+            if named is None:
+                _check_colours(path, dataset, sha256, spectral)
             _check_header(path, dataset, sha256)
             _check_blocks(path, dataset, length, sha256)
-            gsd_m = _ground_sampling_distance(path, dataset, sha256)
+            allowed = GSD_RANGE_M if named is None else (COARSE_M, COARSEST_M)
+            gsd_m = _ground_sampling_distance(path, dataset, sha256, allowed)
+            bands = _colour_bands(dataset)
+            if named is not None:
+                bands = (named.bands["red"], named.bands["green"], named.bands["blue"])
             try:
                 with damage_is_an_error():
-                    _check_content(path, dataset, sha256)
+                    _check_content(path, dataset, bands, 0.0 if named is not None else _BLACK, sha256)
             except (RasterioError, RasterioIOError) as error:
                 detail = f"pixels in it cannot be decoded ({_short(error.__cause__ or error)}); copy it again."
                 raise RasterRejectedError(path, Reason.DAMAGED, detail, sha256) from error
@@ -122,9 +140,10 @@ def inspect(path: Path, driver: str = DRIVER) -> RasterFacts:
                 epsg=dataset.crs.to_epsg() or 0,
                 affine=dataset.transform,
                 gsd_m=gsd_m,
-                bands=_colour_bands(dataset),
+                bands=bands,
                 has_mask=_has_mask(dataset),
                 tags={str(key): str(value) for key, value in dataset.tags().items()},
+                spectral=named,
             )
     except (RasterioError, RasterioIOError, CRSError, OSError) as error:
         reason = Reason.TRUNCATED if _begins_like_tiff(path) else Reason.UNREADABLE
@@ -148,6 +167,26 @@ def _short(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
+def _check_colours(path: Path, dataset: Any, sha256: str, spectral: bool) -> None:
+    satellite = f"; for a satellite's scene of {COARSE_M:.0f} m or coarser: {HOW}" if spectral else ""
+    if dataset.count == 1 and dataset.colorinterp[0] is ColorInterp.palette:
+        raise RasterRejectedError(
+            path, Reason.WRONG_BANDS, "its colours are a palette; expand them (gdal_translate -expand rgb).", sha256
+        )
+    if dataset.count not in (3, 4):
+        raise RasterRejectedError(
+            path, Reason.WRONG_BANDS,
+            f"it has {dataset.count} band(s); red, green, blue (and one more) are needed{satellite}.", sha256,
+        )
+    kinds = set(dataset.dtypes)
+    if kinds != {"uint8"}:
+        raise RasterRejectedError(
+            path, Reason.WRONG_TYPE,
+            f"its pixels are {', '.join(sorted(kinds))}; write 8-bit colour (uint8; "
+            f"gdal_translate -ot Byte -scale with limits that are the same for every scene){satellite}.", sha256,
+        )
+
+
 def _check_header(path: Path, dataset: Any, sha256: str) -> None:
     width, height = dataset.width, dataset.height
     if max(width, height) > MAX_EDGE_PX or min(width, height) < MIN_EDGE_PX:
@@ -155,20 +194,6 @@ def _check_header(path: Path, dataset: Any, sha256: str) -> None:
             path, Reason.ABSURD_SIZE,
             f"it is {width} x {height} px; edges from {MIN_EDGE_PX} to {MAX_EDGE_PX} px are read: cut it into scenes.",
             sha256,
-        )
-    if dataset.count == 1 and dataset.colorinterp[0] is ColorInterp.palette:
-        raise RasterRejectedError(
-            path, Reason.WRONG_BANDS, "its colours are a palette; expand them (gdal_translate -expand rgb).", sha256
-        )
-    if dataset.count not in (3, 4):
-        raise RasterRejectedError(
-            path, Reason.WRONG_BANDS, f"it has {dataset.count} band(s); red, green, blue (and one more) are needed.", sha256
-        )
-    kinds = set(dataset.dtypes)
-    if kinds != {"uint8"}:
-        raise RasterRejectedError(
-            path, Reason.WRONG_TYPE, f"its pixels are {', '.join(sorted(kinds))}; write 8-bit colour (uint8; "
-            "gdal_translate -ot Byte -scale with limits that are the same for every scene).", sha256
         )
     if dataset.crs is None or dataset.transform == Affine.identity():
         raise RasterRejectedError(
@@ -189,7 +214,7 @@ def _check_blocks(path: Path, dataset: Any, length: int, sha256: str) -> None:
     for number, (row, column) in enumerate(block_indices(dataset)):
         if number >= _MAX_BLOCKS_CHECKED:
             return
-        extent = block_extent(dataset, column, row)
+        extent = block_extent(dataset, column, row, band=dataset.count)
         if extent is not None and extent[0] + extent[1] > length:
             raise RasterRejectedError(
                 path, Reason.TRUNCATED,
@@ -205,14 +230,16 @@ def block_indices(dataset: Any) -> Iterator[tuple[int, int]]:
             yield row, column
 
 
-def block_extent(dataset: Any, column: int, row: int, overview: int | None = None) -> tuple[int, int] | None:
-    """(offset, length) in bytes of one block of band 1 in the file; None when it is sparse or the format does not say."""
-    offset = dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=1, ovr=overview)
-    length = dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=1, ovr=overview)
+def block_extent(
+    dataset: Any, column: int, row: int, overview: int | None = None, band: int = 1
+) -> tuple[int, int] | None:
+    """(offset, length) in bytes of one block of a band in the file; None when it is sparse or the format does not say."""
+    offset = dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band, ovr=overview)
+    length = dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band, ovr=overview)
     return None if offset is None or length is None else (int(offset), int(length))
 
 
-def _ground_sampling_distance(path: Path, dataset: Any, sha256: str) -> float:
+def _ground_sampling_distance(path: Path, dataset: Any, sha256: str, allowed: tuple[float, float]) -> float:
     try:
         to_lonlat = Transformer.from_crs(dataset.crs.to_wkt(), "EPSG:4326", always_xy=True)
     except (CRSError, ProjError) as error:
@@ -228,38 +255,40 @@ def _ground_sampling_distance(path: Path, dataset: Any, sha256: str) -> float:
         )
     across, down = (_GEOD.inv(*places[0], *place)[2] for place in places[1:])
     gsd_m = math.sqrt(across * down)
-    if not GSD_RANGE_M[0] <= gsd_m <= GSD_RANGE_M[1] or not 0.5 <= across / max(down, 1e-12) <= 2.0:
+    if not allowed[0] <= gsd_m <= allowed[1] or not 0.5 <= across / max(down, 1e-12) <= 2.0:
         raise RasterRejectedError(
             path, Reason.ABSURD_GSD,
-            f"a pixel is {across:.4g} x {down:.4g} m on the ground; {GSD_RANGE_M[0]} to {GSD_RANGE_M[1]} m is read: "
+            f"a pixel is {across:.4g} x {down:.4g} m on the ground; {allowed[0]} to {allowed[1]} m is read: "
             "check the unit of the transform.", sha256,
         )
     return gsd_m
 
 
-def _check_content(path: Path, dataset: Any, sha256: str) -> None:
+def _check_content(path: Path, dataset: Any, colours: tuple[int, int, int], black: float, sha256: str) -> None:
     """Looks for any valid pixel: in a thumbnail where one is cheap, else in blocks spread over the file."""
-    bands = list(_colour_bands(dataset))
+    bands = list(colours)
     if dataset.overviews(1) or dataset.width * dataset.height <= 16 << 20:
         shape = tuple(max(1, min(_PROBE_PX, edge)) for edge in (dataset.height, dataset.width))
-        probes = [_probe(dataset, bands, None, shape)]
+        probes = [_probe(dataset, bands, black, None, shape)]
     else:
         blocks = list(block_indices(dataset))
         height, width = dataset.block_shapes[0]
         chosen = blocks[:: max(1, len(blocks) // 16)]
         probes = [
-            _probe(dataset, bands, Window(c * width, r * height, min(width, dataset.width - c * width),
-                                          min(height, dataset.height - r * height)), None)
+            _probe(dataset, bands, black, Window(c * width, r * height, min(width, dataset.width - c * width),
+                                                 min(height, dataset.height - r * height)), None)
             for r, c in chosen
         ]
     if not any(probe.any() for probe in probes):
         raise RasterRejectedError(path, Reason.ALL_NODATA, "not one pixel holds data; leave it out.", sha256)
 
 
-def _probe(dataset: Any, bands: list[int], window: Window | None, shape: tuple[int, ...] | None) -> NDArray[np.bool_]:
+def _probe(
+    dataset: Any, bands: list[int], black: float, window: Window | None, shape: tuple[int, ...] | None
+) -> NDArray[np.bool_]:
     out_shape = None if shape is None else (len(bands), *shape)
     pixels = dataset.read(bands, window=window, out_shape=out_shape, resampling=Resampling.nearest)
-    valid: NDArray[np.bool_] = pixels.max(axis=0) > 2
+    valid: NDArray[np.bool_] = pixels.max(axis=0) > black
     if _has_mask(dataset):
         valid &= dataset.dataset_mask(window=window, out_shape=None if shape is None else shape) > 0
     return valid

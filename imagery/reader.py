@@ -6,9 +6,11 @@ faster than GDAL's warper here (docs/design.md, section 6).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -32,6 +34,9 @@ _MARGIN_PX = 2
 _SHRINK_FROM = 1.25
 """From this ratio of pixel sizes on, pixels are averaged before the warp, so that nothing is skipped."""
 _HEADER_BYTES = 16_384
+_CHANNELS = 4
+"""OpenCV warps no more at a time."""
+_Value = TypeVar("_Value", np.uint8, np.float32)
 
 
 class WindowUnreadableError(InvalidInputError):
@@ -96,11 +101,83 @@ def read_pixels(facts: RasterFacts, grid: GridSpec, shift: MapShift = NO_SHIFT) 
         with gdal_environment(), rasterio.open(facts.path, driver=DRIVER) as dataset:
             source, known, scale, cost = _decode(dataset, facts, window, ratio)
     except (RasterioError, RasterioIOError, OSError) as error:
-        message = f"{facts.path.name}: it cannot be opened ({_short(error)}); is the file still there?"
-        raise WindowUnreadableError(message) from error
+        raise _unopened(facts, error) from error
     local = (to_source - (window.col_off, window.row_off)) * scale
     rgb, valid = _warp(source, known, local, grid)
     return Pixels(grid, rgb, valid, cost + ReadCost(megapixels=grid.size.megapixels))
+
+
+@dataclass(frozen=True)
+class Reflectances:
+    """A warped window of a satellite's bands."""
+
+    grid: GridSpec
+    bands: Mapping[str, NDArray[np.float32]]
+    """Reflectance by name, rows x columns each; 0 where not valid."""
+    valid: NDArray[np.bool_]
+    """Rows x columns, False where any band holds no data."""
+    cost: ReadCost
+
+
+def read_reflectances(facts: RasterFacts, grid: GridSpec) -> Reflectances:
+    """The named bands of a satellite's scene on `grid`, averaged over what is valid where the grid is coarser.
+
+    Raises:
+        WindowUnreadableError: the blocks are damaged, the grid lies outside the scene, or the scene has no named bands.
+    """
+    told = facts.spectral
+    if told is None:
+        raise WindowUnreadableError(f"{facts.path.name}: it holds colours, no reflectances; read it with read_pixels.")
+    to_source = _control_points(facts, grid)
+    window = _source_window(facts, to_source)
+    try:
+        with gdal_environment(), rasterio.open(facts.path, driver=DRIVER) as dataset:
+            source, known = _decode_bands(dataset, facts, window)
+            cost = _cost(dataset, window, 1.0)
+            planes = 1 if str(dataset.profile.get("interleave")) == "pixel" else len(told.bands)
+    except (RasterioError, RasterioIOError, OSError) as error:
+        raise _unopened(facts, error) from error
+    values = np.where(known, source * np.float32(told.scale) + np.float32(told.offset), np.float32(0))
+    small, share, scale = _averaged(values, known, grid.gsd_m / facts.gsd_m)
+    local = (to_source - (window.col_off, window.row_off)) * scale
+    whole = np.where(share >= 0.5, np.uint8(255), np.uint8(0))
+    parts = np.array_split(small, math.ceil(len(small) / _CHANNELS))
+    warped = [_warp(np.ascontiguousarray(part.transpose(1, 2, 0)), whole, local, grid) for part in parts]
+    bands = np.concatenate([pixels for pixels, _ in warped], axis=2)
+    valid = warped[0][1]
+    cost = ReadCost(cost.bytes_read * planes, cost.bytes_needed * planes, cost.requests * planes, grid.size.megapixels)
+    return Reflectances(grid, {name: bands[..., number] for number, name in enumerate(told.bands)}, valid, cost)
+
+
+def _decode_bands(dataset: Any, facts: RasterFacts, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Numbers of the named bands (bands x rows x columns), and where any of them holds data: one that is 0 over water is
+    data."""
+    numbers = [] if facts.spectral is None else list(facts.spectral.bands.values())
+    try:
+        with damage_is_an_error():
+            source = dataset.read(numbers, window=window).astype(np.float32)
+            held = np.isfinite(source) & (source != 0)
+            if facts.has_mask:
+                held &= dataset.read_masks(numbers, window=window) > 0
+    except (RasterioError, RasterioIOError, OSError) as error:
+        raise _damaged(facts, error) from error
+    source[~held] = 0
+    return source, held.any(axis=0)
+
+
+def _averaged(
+    values: NDArray[np.float32], known: NDArray[np.bool_], ratio: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    """Bands x rows x columns averaged over the known pixels (their mean where none is), share of those, scale (x, y)."""
+    rows, columns = known.shape
+    width, height = (max(1, round(edge / ratio)) if ratio >= _SHRINK_FROM else edge for edge in (columns, rows))
+    share = np.asarray(cv2.resize(known.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    out = np.empty((len(values), height, width), np.float32)
+    for layer, band in zip(out, values, strict=True):
+        total = cv2.resize(band, (width, height), interpolation=cv2.INTER_AREA)
+        usual = float(band.sum() / max(int(known.sum()), 1))
+        layer[:] = np.where(share > 0, total / np.maximum(share, 1e-6), usual)
+    return out, share, np.array([width / columns, height / rows])
 
 
 def _control_points(facts: RasterFacts, grid: GridSpec) -> NDArray[np.float64]:
@@ -140,9 +217,7 @@ def _decode(
         with damage_is_an_error():
             source = dataset.read(list(facts.bands), window=window, out_shape=(3, *shape), resampling=Resampling.average)
     except (RasterioError, RasterioIOError, OSError) as error:
-        said = _short(error.__cause__ or error)
-        message = f"{facts.path.name}: its pixels cannot be decoded ({said}); copy the file again."
-        raise WindowDamagedError(message) from error
+        raise _damaged(facts, error) from error
     rgb = np.ascontiguousarray(source.transpose(1, 2, 0))
     if facts.has_mask:
         known = dataset.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest)
@@ -150,6 +225,15 @@ def _decode(
         known = np.where(rgb.max(axis=2) > 2, np.uint8(255), np.uint8(0))
     scale = np.array([shape[1] / window.width, shape[0] / window.height])
     return rgb, known, scale, _cost(dataset, window, ratio)
+
+
+def _unopened(facts: RasterFacts, error: Exception) -> WindowUnreadableError:
+    return WindowUnreadableError(f"{facts.path.name}: it cannot be opened ({_short(error)}); is the file still there?")
+
+
+def _damaged(facts: RasterFacts, error: Exception) -> WindowDamagedError:
+    detail = _short(error.__cause__ or error)
+    return WindowDamagedError(f"{facts.path.name}: its pixels cannot be decoded ({detail}); copy the file again.")
 
 
 def _short(error: BaseException) -> str:
@@ -175,9 +259,9 @@ def _cost(dataset: Any, window: Window, ratio: float) -> ReadCost:
 
 
 def _warp(
-    source: NDArray[np.uint8], known: NDArray[np.uint8], local: NDArray[np.float64], grid: GridSpec
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """One bilinear warp; the map is affine unless the projections differ too much for that."""
+    source: NDArray[_Value], known: NDArray[np.uint8], local: NDArray[np.float64], grid: GridSpec
+) -> tuple[NDArray[_Value], NDArray[np.bool_]]:
+    """One bilinear warp of at most `_CHANNELS` layers; the map is affine unless the projections differ too much for that."""
     width, height = grid.size.width, grid.size.height
     columns, rows = np.meshgrid(np.linspace(0.0, width, _CONTROL), np.linspace(0.0, height, _CONTROL))
     design = np.stack([columns.ravel(), rows.ravel(), np.ones(columns.size)], axis=1)
@@ -197,7 +281,7 @@ def _warp(
         rgb = cv2.remap(source, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         valid = cv2.remap(known, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
     inside = np.asarray(valid) > 0
-    pixels = np.asarray(rgb, np.uint8)
+    pixels = np.asarray(rgb, source.dtype)
     pixels[~inside] = 0
     return pixels, inside
 

@@ -25,7 +25,7 @@ from collateral.domain import Observation, Quality
 from collateral.progress import progress
 from imagery.grid import NO_SHIFT
 from imagery.quality import Overview, Verdict, assess, cloud_shadows, clouds
-from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect
+from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect_scene
 from imagery.reader import Pixels, ReadCost, WindowDamagedError, moved_mask, read_pixels
 from imagery.reference import Reference, ReferenceStore, build_reference, overview_of, reference_at
 from imagery.register import Alignment, align
@@ -125,11 +125,11 @@ class Prepared:
 
 
 def open_scenes(
-    paths: Iterable[Path], store: ScanStore, inspector: Callable[[Path], RasterFacts] = inspect
+    paths: Iterable[Path], store: ScanStore, inspector: Callable[[Path], RasterFacts] = inspect_scene
 ) -> tuple[list[SceneFile], ScanSummary]:
     """Opens and registers what can be a scene; what cannot is noted with its reason.
 
-    `inspector`: `imagery.raster.inspect`, or one that remembers (`imagery.seen`).
+    `inspector`: `imagery.raster.inspect_scene`, or one that remembers (`imagery.seen`).
     """
     scenes: dict[str, SceneFile] = {}
     rejected: dict[str, int] = {}
@@ -154,7 +154,7 @@ def _try_open(inspector: Callable[[Path], RasterFacts], path: Path) -> SceneFile
     except RasterRejectedError as error:
         return error
     except Exception as error:  # one file must not stop the others; the row says what happened
-        return RasterRejectedError(path, Reason.UNREADABLE, f"{_said(error)}; copy it again, or leave it out.")
+        return RasterRejectedError(path, Reason.UNREADABLE, f"{said(error)}; copy it again, or leave it out.")
 
 
 def plan(
@@ -164,19 +164,24 @@ def plan(
     finished: set[WorkKey],
 ) -> tuple[list[WindowTask], int]:
     """Which windows have work left, ordered by site and time, and how many pieces of work are finished already."""
-    tree = STRtree([target.site.geometry for target in targets])
     tasks: list[WindowTask] = []
     skipped = 0
-    for scene in scenes:
-        for index in tree.query(scene.record.footprint, predicate="intersects"):
-            target = targets[int(index)]
-            wanting = [consumer for consumer in consumers if consumer.wants(target)]
-            left = tuple(consumer for consumer in wanting if _key(scene, target, consumer) not in finished)
-            skipped += len(wanting) - len(left)
-            if left:
-                tasks.append(WindowTask(scene, target, left))
+    for scene, target in windows_of(scenes, targets):
+        wanting = [consumer for consumer in consumers if consumer.wants(target)]
+        left = tuple(consumer for consumer in wanting if _key(scene, target, consumer) not in finished)
+        skipped += len(wanting) - len(left)
+        if left:
+            tasks.append(WindowTask(scene, target, left))
     tasks.sort(key=lambda t: (t.target.site.site_id, t.scene.record.acquired_at, t.scene.record.scene_id))
     return tasks, skipped
+
+
+def windows_of(scenes: Sequence[SceneFile], targets: Sequence[SiteTarget]) -> Iterator[tuple[SceneFile, SiteTarget]]:
+    """Every site in every scene whose footprint it touches."""
+    tree = STRtree([target.site.geometry for target in targets])
+    for scene in scenes:
+        for index in tree.query(scene.record.footprint, predicate="intersects"):
+            yield scene, targets[int(index)]
 
 
 def _key(scene: SceneFile, target: SiteTarget, consumer: WindowConsumer) -> WorkKey:
@@ -316,7 +321,7 @@ class Scanner:
     def _consume(self, task: WindowTask, prepared: Prepared | Exception) -> ScanSummary:
         if isinstance(prepared, Exception):
             for consumer in task.consumers:
-                self._note(task, consumer, "failed", _said(prepared), {})
+                self._note(task, consumer, "failed", said(prepared), {})
             return ScanSummary(windows=len(task.consumers), failed=len(task.consumers))
         summary = ScanSummary(cost=prepared.cost)
         for consumer in task.consumers:
@@ -327,8 +332,8 @@ class Scanner:
             try:
                 reading = consumer.consume(prepared.windows[consumer.gsd_m])
             except Exception as error:  # as in _try_prepare
-                log.warning("%s", _said(error))
-                self._note(task, consumer, "failed", _said(error), prepared.figures)
+                log.warning("%s", said(error))
+                self._note(task, consumer, "failed", said(error), prepared.figures)
                 summary += ScanSummary(windows=1, failed=1)
                 continue
             self._observations += reading.observations
@@ -348,7 +353,8 @@ class Scanner:
             self._written += self._store.save(results, observations)
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """An error as a reason: its kind and words, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 

@@ -20,9 +20,10 @@ from typing import Any
 import orjson
 from affine import Affine
 
-from imagery import raster
+from imagery import raster, spectral
 from imagery.grid import PixelSize
-from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect
+from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect_scene
+from imagery.spectral import Spectral
 
 _SETTLED_S = 2.0
 _TABLE = """
@@ -34,10 +35,11 @@ CREATE TABLE IF NOT EXISTS seen (
 class SeenFiles:
     """A file of facts by path; a context manager, for several threads."""
 
-    def __init__(self, path: Path, inspector: Callable[[Path], RasterFacts] = inspect) -> None:
+    def __init__(self, path: Path, inspector: Callable[[Path], RasterFacts] = inspect_scene) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._inspector = inspector
-        self._rules = hashlib.sha256(Path(raster.__file__).read_bytes()).hexdigest()[:12]
+        rules = b"".join(Path(str(module.__file__)).read_bytes() for module in (raster, spectral))
+        self._rules = hashlib.sha256(rules).hexdigest()[:12]
         self._lock = threading.Lock()
         try:
             self._database = _open(path)
@@ -52,7 +54,7 @@ class SeenFiles:
         self._database.close()
 
     def inspect(self, path: Path) -> RasterFacts:
-        """As `imagery.raster.inspect`, from memory where the file is unchanged; refusals are remembered too."""
+        """As `imagery.raster.inspect_scene`, from memory where the file is unchanged; refusals are remembered too."""
         before = _stamp(path)
         found = self._recall(path, before)
         if found is None:
@@ -122,4 +124,6 @@ def _plain(facts: RasterFacts) -> dict[str, Any]:
 def _facts(path: Path, values: dict[str, Any]) -> RasterFacts:
     first, second, third = values["bands"]
     values |= {"size": PixelSize(*values["size"]), "affine": Affine(*values["affine"]), "bands": (first, second, third)}
+    if values["spectral"] is not None:
+        values["spectral"] = Spectral(**values["spectral"])
     return RasterFacts(path=path, **values)

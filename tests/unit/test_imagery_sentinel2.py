@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from numpy.typing import NDArray
 from collateral.errors import InvalidInputError, ServiceError
 from imagery import sentinel2
 from imagery.sentinel2 import CLOUD, cloud_classes
+from imagery.spectral import NEEDED
 
 FIELDS = {"blue": 0.05, "green": 0.08, "red": 0.06, "nir": 0.32, "swir16": 0.20, "swir22": 0.11}
 
@@ -26,18 +30,26 @@ def scene() -> dict[str, NDArray[np.float32]]:
 
 
 def test_without_the_extra_it_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentinel2, "CSmask", None)
+    monkeypatch.setitem(sys.modules, "ukis_csmask.mask", None)
     with pytest.raises(ServiceError, match=r"\[sentinel2\]"):
         cloud_classes(scene())
 
 
-@pytest.mark.skipif(not sentinel2.installed(), reason="the extra sentinel2 is not installed")
+def test_nothing_of_the_extra_is_loaded_before_it_is_needed() -> None:
+    code = "import sys, imagery.coarse; print([m for m in ('onnxruntime', 'ukis_csmask') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(sentinel2.model_for(NEEDED, "l2a") is None, reason="the extra sentinel2 is not installed")
 class TestWithTheExtra:
     def test_a_cloud_is_found_where_it_is(self) -> None:
         """Not a measure of the network: painted fields are none it knows. The wiring (order of bands, padding) is tested."""
         found = cloud_classes(scene()) == CLOUD
         assert found.shape == (200, 200)
         assert found[85:115, 85:115].mean() > 0.9 and found[:40].mean() < 0.05
+        again = cloud_classes(scene()) == CLOUD
+        assert (again == found).all(), "the network that is kept answers as the first time"
 
     def test_what_is_no_reflectance_is_refused(self) -> None:
         bands = scene()
