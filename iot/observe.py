@@ -38,7 +38,8 @@ from iot.follow import Span, follow
 from iot.liveness import Awaited
 from iot.rollup import dirty_spans, refresh_span, series_adds
 from iot.signals import Signal, View, as_of_cutoff
-from iot.statements import CUTOFF_US, SETTLE_US, SiteContext, observations, statements
+from iot.statements import CUTOFF_US, SETTLE_US, observations, statements
+from iot.trust import SiteContext
 
 _LOG = logging.getLogger("iot.observe")
 MINUTE_DAYS = 30

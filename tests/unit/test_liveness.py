@@ -12,7 +12,8 @@ from collateral.domain import Asset
 from iot.days import DAY_US, DayGrid, grid_over
 from iot.liveness import Awaited, usual_interval_s
 from iot.signals import Signal, View
-from iot.statements import SiteContext, Statement, statements
+from iot.statements import statements
+from iot.trust import SiteContext, Statement
 from tests.iot_support import site
 
 BEGIN = int(datetime(2024, 6, 1, tzinfo=UTC).timestamp()) * 1_000_000
