@@ -35,6 +35,8 @@ MOST_BACKOFF_S = 30.0
 DEFAULT_JOBS = (
     Job("scan", ("scan", "{inbox}"), every_s=900),
     Job("observe", ("observe",), every_s=900),
+    Job("trackers", ("observe", "--trackers"), every_s=120),
+    Job("areas", ("score", "--areas"), every_s=120),
     Job("anomalies", ("anomalies",), every_s=900),
     Job("score", ("score",), every_s=300),
     Job("housekeeping", ("housekeeping",), every_s=86_400, timeout_s=3_600),

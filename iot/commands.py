@@ -17,7 +17,7 @@ from collateral.settings import Settings
 from iot.backfill import backfill
 from iot.judging import judging_stats
 from iot.mqtt import with_password
-from iot.observe import observe
+from iot.observe import follow_present, observe
 from iot.replay import Player, Recording, parse_map, parse_step, play
 
 
@@ -102,12 +102,15 @@ def _configure_observe(parser: argparse.ArgumentParser) -> None:
         "--until", default="", metavar="ISO", help="the present of a recorded history (default: now)"
     )
     parser.add_argument("--stats", action="store_true", help="print how far the judgement of readings is and end")
+    parser.add_argument("--trackers", action="store_true", help="only trips and stops of the present days")
 
 
 def _observe(args: argparse.Namespace, settings: Settings) -> Outcome:
     if args.stats:
         with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
             return Outcome(judging_stats(connection))
+    if args.trackers and args.since:
+        raise UsageError("--trackers looks at the present days only; leave --since away, or --trackers.")
     now = datetime.now(UTC)
     if args.until:
         try:
@@ -117,7 +120,7 @@ def _observe(args: argparse.Namespace, settings: Settings) -> Outcome:
         if now.tzinfo is None:
             raise UsageError(f"--until {args.until!r} is not ISO 8601 with an offset, such as 2026-10-16T08:00:00+08:00.")
     with Pool(settings.require_database(), Role.APP, size=2) as pool:
-        summary = observe(pool, now, args.since)
+        summary = follow_present(pool, now) if args.trackers else observe(pool, now, args.since)
     return Outcome({**asdict(summary), "seconds": round(summary.seconds, 2)}, ok=not summary.failed)
 
 

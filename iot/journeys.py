@@ -196,7 +196,11 @@ class _Maker:
                     most = float(self._right.time_s[end] - self._right.time_s[begin]) / 3600
                 else:
                     most = float(np.nanmax(marks.most[run]))
-                yield self._flag(marks.kind, begin, end, round(most, 2), self._right.xy[around])
+                flag = self._flag(marks.kind, begin, end, round(most, 2), self._right.xy[around])
+                if marks.kind == "outside_region":
+                    both = np.fmin(marks.most[begin:end], marks.most[begin + 1 : end + 1])
+                    flag = {**flag, "sure": round(float(both.max(initial=0.0)), 2)}
+                yield flag
 
     def _jumps(self, first: int, last: int) -> Iterator[Mapping[str, Any]]:
         """Positions that cannot be between two that can, or after the last: how far they lie from the one before."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
@@ -34,7 +35,7 @@ from collateral.quantities import READING_QUANTITIES, Adds
 from iot import judging
 from iot.checks import LOOKBACK_DAYS
 from iot.days import DAY_US, HOUR_US, DayGrid, grid_over
-from iot.follow import Span, follow
+from iot.follow import FOLLOWED, Span, follow
 from iot.liveness import Awaited
 from iot.rollup import dirty_spans, refresh_span, series_adds
 from iot.signals import Signal, View, as_of_cutoff
@@ -44,6 +45,8 @@ from iot.trust import SiteContext
 _LOG = logging.getLogger("iot.observe")
 MINUTE_DAYS = 30
 """Roll-ups of minutes are made for this many days before the present."""
+PRESENT_DAYS = 2
+"""As far back `follow_present` looks: the day that is not over everywhere, and the one before it."""
 ORPHANS = "(devices without a site)"
 """Stands for a site in `ObserveSummary.failed`: roll-ups of devices that are not in the portfolio any more."""
 
@@ -109,14 +112,57 @@ def observe(pool: Pool, now: datetime, since: date | None = None) -> ObserveSumm
         since: besides what changed, all days from this local date on are looked at again.
     """
     began = time.monotonic()
+    with _turn(pool):
+        total = _observe(pool, to_us(now), since)
+    return replace(total, seconds=time.monotonic() - began)
+
+
+def follow_present(pool: Pool, now: datetime) -> ObserveSummary:
+    """Brings trips and stops of the present days up to date and nothing else; what changed stays marked for `observe`.
+
+    Args:
+        pool: acting as the application, two connections at least.
+        now: readings of the two days before it are taken.
+    """
+    began = time.monotonic()
+    with _turn(pool):
+        total = _follow_present(pool, to_us(now))
+    return replace(total, seconds=time.monotonic() - began)
+
+
+@contextmanager
+def _turn(pool: Pool) -> Iterator[None]:
+    """Waits until no other process observes."""
     with pool.connection() as turn:
         rollups.take_turn(turn)
         turn.commit()  # the lock belongs to the session; no transaction stays open meanwhile
         try:
-            total = _observe(pool, to_us(now), since)
+            yield
         finally:
             rollups.give_turn(turn)
-    return replace(total, seconds=time.monotonic() - began)
+
+
+def _follow_present(pool: Pool, now_us: int) -> ObserveSummary:
+    first_us = now_us - PRESENT_DAYS * DAY_US
+    with pool.connection() as connection:
+        dirty = [row for row in rollups.take_dirty(connection) if row.quantity in FOLLOWED and row.to_us > first_us]
+    total = ObserveSummary()
+    if not dirty:
+        return total
+    with pool.connection() as connection:
+        horizon_us = rollups.journey_horizon_us(connection)
+        work, _ = _work(connection, [replace(row, from_us=max(row.from_us, first_us)) for row in dirty], horizon_us)
+    for site_work in work:
+        if site_work.ranges:
+            total += _alone(pool, site_work.site.site_id, partial(_follow_site, work=site_work, now_us=now_us))
+    return total
+
+
+def _follow_site(connection: Connection, work: _SiteWork, now_us: int) -> ObserveSummary:
+    series = rollups.series_of_devices(connection, [device.device_id for device in work.devices])
+    span = Span(work.horizon_us, now_us)
+    days = follow(connection, work.site, work.devices, work.assets, series, work.ranges, None, span)
+    return ObserveSummary(sites=1, days=days)
 
 
 def _observe(pool: Pool, now_us: int, since: date | None) -> ObserveSummary:

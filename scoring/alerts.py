@@ -18,6 +18,9 @@ from scoring.findings import Finding, Sample
 from scoring.policy import RulePolicy
 from scoring.rules import FREEZING
 
+TOLD_UNTIL = "told_until"
+"""In the evidence of an alert about a day that was not over: the day's end, ISO 8601."""
+
 
 class Move(StrEnum):
     """What the engine does."""
@@ -39,6 +42,8 @@ class Held:
     cleared_at: datetime | None = None
     alert_id: int | None = None
     """None until it is written."""
+    told_until: datetime | None = None
+    """End of the day that it told of before it was over; that day's own sample is nothing new."""
 
     def stands(self, at: datetime) -> bool:
         """True when it had been raised and had not ended at `at`."""
@@ -91,7 +96,10 @@ class AlertBook:
     def __init__(self, alerts: Iterable[Alert] = (), events: Iterable[AlertEvent] = ()) -> None:
         ends = {event.alert_id: event.at for event in events if event.state is AlertState.CLEARED}
         self._held: list[Held] = [
-            Held(one.rule, one.subject_id, one.raised_at, one.state, one.expires_at, ends.get(one.alert_id), one.alert_id)
+            Held(
+                one.rule, one.subject_id, one.raised_at, one.state, one.expires_at, ends.get(one.alert_id), one.alert_id,
+                _told_until(one.evidence),
+            )
             for one in alerts
         ]
 
@@ -108,11 +116,13 @@ class AlertBook:
         return min((one.raised_at for one in self._held if one.rule in FREEZING and one.stands(at)), default=None)
 
     def step(
-        self, rule: str, policy: RulePolicy, finding: Finding, site_id: str, at: datetime
+        self, rule: str, policy: RulePolicy, finding: Finding, site_id: str, at: datetime, whole_days: bool = True
     ) -> Transition | None:
-        """Decides about one finding and remembers the outcome."""
+        """Decides about one finding and remembers the outcome; not `whole_days`: samples are stretches of a day."""
         held = self.standing(rule, finding.subject_id, at)
-        ended = max((one.cleared_at for one in self._of(rule, finding.subject_id) if one.cleared_at), default=None)
+        over = [one for one in self._of(rule, finding.subject_id) if one.cleared_at]
+        ends = [one.cleared_at for one in over if one.cleared_at]
+        ended = max(ends + [one.told_until for one in over if one.told_until and whole_days], default=None)
         move = decide(policy, finding.samples, at, held, ended)
         if move is None:
             return None
@@ -133,6 +143,11 @@ class AlertBook:
 
     def _of(self, rule: str, subject_id: str) -> list[Held]:
         return [one for one in self._held if one.rule == rule and one.subject_id == subject_id]
+
+
+def _told_until(evidence: Mapping[str, object]) -> datetime | None:
+    told = evidence.get(TOLD_UNTIL)
+    return None if told is None else datetime.fromisoformat(str(told))
 
 
 def evidence_of(policy: RulePolicy, samples: Sequence[Sample]) -> dict[str, object]:

@@ -16,7 +16,7 @@ from scoring.notify import deliver
 from scoring.policy import load_policy
 from scoring.policy_check import check_policy
 from scoring.replay import replay_score
-from scoring.run import References, RunSummary, score_days, score_now
+from scoring.run import References, RunSummary, raise_present, score_days, score_now
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -24,19 +24,24 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="last", metavar="DAY", help="last local day; default: the same as --from")
     parser.add_argument("--site", action="append", metavar="ID", help="only this site; may be given several times")
     parser.add_argument("--replay", action="store_true", help="compute the latest stored scores again and compare bits")
+    parser.add_argument("--areas", action="store_true", help="only alerts of areas on the present day, by trips and stops")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy file; default: the one shipped")
 
 
 def _score(args: argparse.Namespace, settings: Settings) -> Outcome:
     if args.last and not args.first:
         raise UsageError("--to needs --from: name the first day too.")
+    if args.areas and (args.first or args.site or args.replay):
+        raise UsageError("--areas looks at the present of all sites; leave --from, --site and --replay away.")
     if args.replay:
         return _replay(args.site, settings)
     policy = load_policy(args.policy)
     check_policy(policy)
     now = datetime.now(UTC)
     with Pool(settings.require_database(), Role.APP, size=2) as pool:
-        if args.first:
+        if args.areas:
+            summary = raise_present(pool, policy, now)
+        elif args.first:
             first = _day(args.first)
             summary = score_days(pool, policy, first, _day(args.last) if args.last else first, args.site, now)
         else:

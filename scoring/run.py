@@ -17,16 +17,19 @@ from collateral.db import alerts as alert_rows
 from collateral.db import coverage as coverage_rows
 from collateral.db import outbox, reference
 from collateral.db import scores as score_rows
+from collateral.db.journeys import Journey, flagged_journeys
 from collateral.db.observations import observation_revisions
 from collateral.db.pool import Pool
 from collateral.domain import AlertState, SubjectKind
 from collateral.errors import InvalidInputError
 from collateral.progress import progress
 from scoring.alerts import AlertBook, Move, Transition
+from scoring.calendar import SiteCalendar
 from scoring.coverage import Coverage, Verified, covenant_finding, cover
 from scoring.evaluate import HISTORY_DAYS, Reference, SiteResult, evaluate_site
 from scoring.notify import NOTIFIED, recipients
 from scoring.policy import Policy
+from scoring.present import PRESENT, present_findings, speakers
 from scoring.rules import COVENANT_RULE
 
 log = logging.getLogger(__name__)
@@ -124,6 +127,52 @@ def score_now(pool: Pool, policy: Policy, site_ids: Sequence[str] | None, now: d
         done = {one: at for one, at in marked.items() if one in chosen or one not in today.sites}
         score_rows.clean_sites(connection, done)
     return summary
+
+
+def raise_present(pool: Pool, policy: Policy, now: datetime) -> RunSummary:
+    """Raises alerts about areas from trips and stops of the days that are not judged yet; clears and scores nothing.
+
+    Doing it again raises nothing more. Sites that were not judged for `STALE` are left to their judgement.
+    """
+    begin, summary = time.monotonic(), RunSummary()
+    with pool.connection() as connection:
+        devices = reference.devices(connection)
+        followed = {one.site_id for one in devices if "longitude_deg" in one.quantities and one.asset_id}
+        flagged: dict[str, list[Journey]] = defaultdict(list)
+        for journey in flagged_journeys(connection, sorted(followed), now - PRESENT):
+            flagged[journey.site_id].append(journey)
+    references = References(pool) if flagged else None
+    for site_id, journeys in flagged.items():
+        assert references is not None
+        _present(pool, policy, references, site_id, journeys, now, summary)
+    summary.seconds = round(time.monotonic() - begin, 3)
+    return summary
+
+
+def _present(
+    pool: Pool, policy: Policy, references: References, site_id: str, journeys: Sequence[Journey], now: datetime,
+    summary: RunSummary,
+) -> None:
+    known = references.at(now)
+    site = known.sites.get(site_id)
+    if site is None:
+        return
+    calendar = SiteCalendar(policy.calendar, site.time_zone, known.holidays)
+    tracker_of = speakers([one for one in known.devices if one.site_id == site_id])
+    findings = list(present_findings(journeys, tracker_of, policy.rules, calendar, now))
+    if not findings:
+        return
+    with pool.connection() as connection:
+        _lock(connection, f"score site {site_id}")
+        judged = score_rows.last_evaluated(connection, site_id)
+        if judged is None or judged < now - STALE:
+            return
+        reference.write_policy(connection, policy.version, policy.sha256, policy.body)
+        book = _book(connection, site_id=site_id)
+        steps = (book.step(name, policy.rules[name], one, site_id, now, whole_days=False) for name, one in findings)
+        raised = [step for step in steps if step is not None and step.move is Move.RAISE]
+        _write_transitions(connection, policy, raised, references, summary)
+    summary.sites += 1
 
 
 def _chosen(today: Reference, site_ids: Sequence[str] | None) -> list[str]:

@@ -47,7 +47,8 @@ class Journey:
     line: shapely.LineString | None
     """WGS 84, simplified to 10 m; None for stops."""
     flags: tuple[Mapping[str, Any], ...]
-    """What is not as it should be: `kind`, `from`, `to` (ISO 8601), `most` (metres, hours or km/h by kind), `line`."""
+    """What is not as it should be: `kind`, `from`, `to` (ISO 8601), `most` (metres, hours or km/h by kind), `line`; outside
+    a region also `sure`, the metres that two positions in a row say."""
 
 
 _COLUMNS = (
@@ -57,6 +58,10 @@ _COLUMNS = (
 
 _INSERT = f"INSERT INTO journey ({_COLUMNS}) VALUES %s"  # noqa: S608 (our own names)
 _OF_DAYS = f"SELECT {_COLUMNS} FROM journey WHERE device_id = %s AND day BETWEEN %s AND %s ORDER BY begins, kind"  # noqa: S608
+_FLAGGED = (
+    f"SELECT {_COLUMNS} FROM journey WHERE site_id = ANY(%s) AND ends >= %s AND flags <> '[]'"  # noqa: S608
+    " ORDER BY site_id, device_id, begins"
+)
 _FOR_OFFICERS = (
     f"SELECT {_COLUMNS} FROM officer_journey WHERE site_id = %(site)s AND ends > %(first)s AND begins < %(last)s"  # noqa: S608
     " AND (%(asset)s = '' OR asset_id = %(asset)s) ORDER BY begins DESC, kind LIMIT %(most)s"
@@ -92,6 +97,11 @@ def _row(one: Journey) -> tuple[object, ...]:
 def journeys_of_days(connection: Connection, device_id: str, first: date, last: date) -> list[Journey]:
     """What is kept of a tracker's local days first..last, oldest first."""
     return [_journey(row) for row in fetch_dicts(connection, _OF_DAYS, (device_id, first, last))]
+
+
+def flagged_journeys(connection: Connection, site_ids: Sequence[str], since: datetime) -> list[Journey]:
+    """What has flags and ended since a time, by site, tracker and time."""
+    return [_journey(row) for row in fetch_dicts(connection, _FLAGGED, (list(site_ids), since))]
 
 
 def kept_days(connection: Connection, device_id: str, first: date, last: date) -> list[date]:

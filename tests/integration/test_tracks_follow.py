@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from collateral.cli import main
+from collateral.db.alerts import clear
 from collateral.db.pool import Pool, Role
+from collateral.db.telemetry import from_us
 from collateral.domain import AssetKind
 from iot.follow import chunks
-from iot.observe import observe
-from scoring.run import score_days
-from tests.iot_support import START, asset, device, register, rows, site, store
+from iot.observe import follow_present, observe
+from scoring.run import raise_present, score_days
+from tests.iot_support import START, asset, device, number, register, rows, site, store
 from tests.scoring_support import POLICY
 from tests.tracks_support import CUSTOMER_NORTH, HOME, POSITIONS, Floats, Reading, truck_readings
 
@@ -267,3 +269,77 @@ def test_late_data_that_fill_the_past_raise_nothing(
     assert max(told(truck, "outside_region_m")) > 14_000, "it is observed all the same"
     judge(truck, DAYS + 8)
     assert [row[0] for row in raised(truck) if row[0] in ("left_region", "unexplained_stop", "route_deviation")] == []
+
+
+LEAVES = 8 * 96 + 56
+"""Quarter-hours from midnight to the first position outside."""
+NO = (HOME[0] + 0.07, HOME[1] - 0.01, HOME[0] + 0.09, HOME[1] + 0.01)
+
+
+def quarter(number: float) -> datetime:
+    return (MIDNIGHT + number * timedelta(minutes=15)).astimezone(UTC)
+
+
+def goes(database: str, readings: Sequence[Reading], first: int, last: int) -> None:
+    """Positions of these quarter-hours arrive, and trips and stops are brought up to date two minutes later."""
+    until = quarter(last)
+    store(database, [row for row in readings if quarter(first) <= from_us(row[2]) <= until])
+    with Pool(database, Role.APP, size=2) as pool:
+        done = follow_present(pool, until + timedelta(minutes=2))
+        assert not done.failed and done.sites == 1
+
+
+def at_once(database: str, number: float) -> dict[str, int]:
+    with Pool(database, Role.APP, size=2) as pool:
+        return dict(raise_present(pool, POLICY, quarter(number)).alerts)
+
+
+@pytest.fixture
+def leaving(truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[Reading]:
+    """A truck that is judged until the morning of day 8; on that day it leaves its region after 14 h."""
+    path = areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)), ("N", "forbidden", NO, dict(EARLY)))
+    run(capsys, "geofences", "set", str(path))
+    readings = truck_readings(MIDNIGHT, DAYS + 4, strays)
+    goes(truck, readings, 0, 8 * 96)
+    assert at_once(truck, 8 * 96 + 9) == {}, "a site that was never judged is left to its judgement"
+    look(truck, 8.2)
+    judge(truck, 8)
+    return readings
+
+
+def test_leaving_a_region_is_told_minutes_later_once_and_cleared_by_the_days_after(
+    truck: str, leaving: list[Reading]
+) -> None:
+    before = raised(truck)
+    goes(truck, leaving, 8 * 96, LEAVES)
+    assert at_once(truck, LEAVES + 0.5) == {}, "one position alone may be a reflection"
+    goes(truck, leaving, LEAVES, LEAVES + 1)
+    assert number(truck, "SELECT count(*) FROM dirty_range") > 0, "all else is left for `observe`"
+    assert at_once(truck, LEAVES + 1.2) == {"left_region": 1}
+    assert at_once(truck, LEAVES + 1.3) == {}, "once"
+    goes(truck, leaving, LEAVES, 9 * 96)
+    assert at_once(truck, 9 * 96 + 0.2) == {}
+    (told_of,) = [row for row in raised(truck) if row not in before]
+    assert told_of[:3] == ("left_region", "asset", "T1")
+    assert told_of[3]["inside"]["device"] == "gps"
+    assert told_of[3]["inside"]["outside_region_m"] == pytest.approx(4_777, rel=0.02), "what two positions had said by then"
+    store(truck, [row for row in leaving if from_us(row[2]) > quarter(9 * 96)])
+    for day in (9, 10, 11, 12):
+        look(truck, day + 0.2)
+        judge(truck, day)
+        state = rows(truck, "SELECT state, count(*) OVER () FROM alert_current WHERE rule = 'left_region'")
+        assert state == [("cleared" if day >= 11 else "open", 1)], day
+
+
+def test_what_a_person_cleared_is_not_raised_again_for_the_same_stretch(truck: str, leaving: list[Reading]) -> None:
+    goes(truck, leaving, 8 * 96, LEAVES + 4)
+    assert at_once(truck, LEAVES + 4.5) == {"left_region": 1}
+    (alert_id,) = [row[0] for row in rows(truck, "SELECT alert_id FROM alert_current WHERE rule = 'left_region'")]
+    with Pool(truck, Role.APP, size=1) as pool, pool.connection() as connection:
+        clear(connection, alert_id, "officer", quarter(LEAVES + 8), "agreed by telephone")
+    goes(truck, leaving, LEAVES, 9 * 96)
+    assert at_once(truck, 9 * 96 + 1) == {}
+    look(truck, 9.2)
+    judge(truck, 9)
+    assert at_once(truck, 9 * 96 + 30) == {}, "days that are judged raise nothing at once"
+    assert number(truck, "SELECT count(*) FROM alert WHERE rule = 'left_region'") == 1

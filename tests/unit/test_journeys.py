@@ -58,6 +58,7 @@ def test_the_stretch_off_the_corridor_is_marked_with_its_place_and_the_positions
     (off,), (out,) = marks(found, "route_deviation"), marks(found, "outside_region")
     assert off["most"] == pytest.approx(2_500, abs=30) and out["most"] == pytest.approx(1_000, abs=30)
     assert len(off["line"]) >= 4 and off["from"] < off["to"]
+    assert out["sure"] == pytest.approx(1_000, abs=30)
     assert len(marks(made(xy, past=WEEKS), "route_deviation")) == 0, "no corridor, no deviation from it"
 
 
