@@ -5,7 +5,7 @@ vehicles, land_use, roofs, panels) are all fit to be read: as they are they meas
 or finer with a cloud and its outline is at hand, so faults are put on: clouds of the renderer, their
 shadow, a veil, a blur, an exposure. The ground is real, white roofs, sand and concrete included; the cloud is not.
 Sentinel-2 (time_series/sentinel2) has cloud masks and NDVI, no colours: what can be measured is how well a fall of NDVI
-against the months around tells cloud.
+against the months around tells cloud. Scenes of satellite bands are painted (`data_samples.evaluate_sky`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from collateral.command import Command, Outcome
 from collateral.progress import progress
 from collateral.settings import Settings
+from data_samples.evaluate_sky import evaluate_sky
 from data_samples.layout import make_layout
 from data_samples.render import render_image
 from data_samples.render_light import add_cloud, cloud_alpha
@@ -237,17 +238,24 @@ def _timestamps(folder: Path) -> list[str]:
 
 def _run(args: argparse.Namespace, settings: Settings) -> Outcome:
     first, last = (int(word) for word in args.seeds.split("-"))
-    return Outcome(evaluate_clouds(Path(args.data) if args.data else settings.data, range(first, last + 1)))
+    seeds = range(first, last + 1)
+    figures: dict[str, object] = {}
+    if args.only != "satellite":
+        figures = evaluate_clouds(Path(args.data) if args.data else settings.data, seeds)
+    if args.only != "pictures":
+        figures["satellite"] = evaluate_sky(seeds)
+    return Outcome(figures)
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="labelled data; default: COLLATERAL_DATA, without it rendered pictures only")
     parser.add_argument("--seeds", default="960-967", help="of the rendered sites, first-last; default 960-967")
+    parser.add_argument("--only", choices=("pictures", "satellite"), help="pictures of a metre, or satellite bands")
 
 
 COMMANDS = {
     "evaluate clouds": Command(
-        "Verdicts on pictures (cloud, shadow, haze, blur, light) against rendered and real windows with known faults.",
+        "Verdicts on pictures (cloud, shadow, haze, blur, light) and on satellite bands against windows with known faults.",
         "collateral evaluate clouds --data DATA --json",
         _run,
         _configure,

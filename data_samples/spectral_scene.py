@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -84,7 +85,7 @@ class SpectralScene:
 
 def paint_scene(edge_px: int, weather: Weather, seed: int) -> SpectralScene:
     """A scene of edge_px x edge_px; the same ground for the same seed, whatever the weather."""
-    ground = _ground(edge_px, np.random.default_rng([seed, 1]))
+    ground = _ground(edge_px, seed)
     rng = np.random.default_rng([seed, 2])
     depth = _clouds(edge_px, weather, rng)
     reach = weather.height_m / math.tan(math.radians(weather.sun_elevation_deg)) / GSD_M
@@ -139,8 +140,10 @@ def write_scene(
     return path
 
 
-def _ground(edge: int, rng: np.random.Generator) -> FloatArray:
-    """bands x rows x columns."""
+@lru_cache(maxsize=1)
+def _ground(edge: int, seed: int) -> FloatArray:
+    """Bands x rows x columns; not to be written to."""
+    rng = np.random.default_rng([seed, 1])
     fine = edge * 2
     kinds = _parcels(fine, 28, rng, _FIELDS)
     town = cv2.resize(noise((edge, edge), 160, rng), (fine, fine)) > 0.6

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from shapely.geometry import box
 
 from collateral.db.scenes import ScanResult
+from collateral.errors import InvalidInputError
 from collateral.progress import progress
 from imagery.grid import GridSpec, grid_over
 from imagery.quality import LIMITS
-from imagery.reader import ReadCost, Reflectances, WindowDamagedError, read_reflectances
+from imagery.reader import ReadCost, Reflectances, WindowDamagedError, WindowUnreadableError, read_reflectances
 from imagery.scan import ScanStore, WorkKey, said, windows_of
 from imagery.scan_summary import ScanSummary
 from imagery.scenes import SceneFile
@@ -35,9 +36,10 @@ log = logging.getLogger(__name__)
 
 DETECTOR = "clouds"
 NO_MODEL = "no_cloud_model"
+NO_REFLECTANCE = "no_reflectance"
 TOO_COARSE = "too_coarse"
 REASONS = ("nodata", "sun_low", NO_MODEL, "cloud", "shadow", "haze", TOO_COARSE)
-"""Why a coarse window is refused, the first that holds."""
+"""Why a coarse window is refused, the first that holds; besides `no_reflectance` and, as everywhere, `damaged`."""
 HAZE_LIMIT = 0.04
 """Reflectance; what a cloud of optical depth 1.2 adds."""
 _CLEAR_AIR = {"l2a": 0.015, "l1c": 0.075}
@@ -107,18 +109,34 @@ def sky(pixels: Reflectances, inside: NDArray[np.bool_], spectral: Spectral, mod
         model: network for its bands, or None.
     """
     seen = pixels.valid & inside
-    nodata = 1 - int(seen.sum()) / max(int(inside.sum()), 1)
+    classes = classes_of(pixels, spectral) if model is not None and seen.any() else None
+    if classes is None:
+        return SkyFigures(1 - int(seen.sum()) / max(int(inside.sum()), 1), None, None, None)
+    return shares_of(pixels, inside, classes, haze_of(pixels, classes, spectral))
+
+
+def classes_of(pixels: Reflectances, spectral: Spectral) -> NDArray[np.uint8] | None:
+    """What `cloud_classes` says of a window, `CLEAR` where it holds no data; None where too little of it does."""
     rows, columns = (np.flatnonzero(pixels.valid.any(axis=axis)) for axis in (1, 0))
-    if model is None or not seen.any() or min(np.ptp(rows), np.ptp(columns)) + 1 < LEAST_PX:
-        return SkyFigures(nodata, None, None, None)
+    if not rows.size or min(np.ptp(rows), np.ptp(columns)) + 1 < LEAST_PX:
+        return None
     held = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     known = pixels.valid[held]
     bands = {name: _filled(band[held], known) for name, band in pixels.bands.items()}
     classes = np.full(pixels.valid.shape, CLEAR, np.uint8)
     classes[held] = cloud_classes(bands, "l1c" if spectral.level == "l1c" else "l2a")
+    return classes
+
+
+def shares_of(
+    pixels: Reflectances, inside: NDArray[np.bool_], classes: NDArray[np.uint8], haze: float | None
+) -> SkyFigures:
+    """The figures of a site in a window whose classes are known."""
+    seen = pixels.valid & inside
+    total = max(int(seen.sum()), 1)
     cloud = int((classes[seen] == CLOUD).sum())
-    shadow = int((classes[seen] == SHADOW).sum()) / max(int(seen.sum()) - cloud, 1)
-    return SkyFigures(nodata, cloud / int(seen.sum()), shadow, haze_of(pixels, classes, spectral))
+    shadow = int((classes[seen] == SHADOW).sum()) / max(total - cloud, 1)
+    return SkyFigures(1 - int(seen.sum()) / max(int(inside.sum()), 1), cloud / total, shadow, haze)
 
 
 def _filled(band: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -209,6 +227,12 @@ def _verdict(scene: SceneFile, target: SiteTarget, judge: CoarseJudge) -> tuple[
     except WindowDamagedError as error:  # the same bytes will not become better: not tried again
         log.warning("%s", error)
         return ScanResult(*key, "rejected", "damaged", {"detail": str(error)}), ReadCost()
+    except WindowUnreadableError as error:  # perhaps next time
+        log.warning("%s", error)
+        return ScanResult(*key, "failed", said(error), {}), ReadCost()
+    except InvalidInputError as error:
+        log.warning("%s: %s", scene.facts.path.name, error)
+        return ScanResult(*key, "rejected", NO_REFLECTANCE, {"detail": str(error)}), ReadCost()
     except Exception as error:  # one window must not stop the others; the row says what happened
         log.warning("%s", said(error))
         return ScanResult(*key, "failed", said(error), {}), ReadCost()

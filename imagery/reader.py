@@ -92,8 +92,10 @@ def read_pixels(facts: RasterFacts, grid: GridSpec, shift: MapShift = NO_SHIFT) 
         shift: how far the scene's content lies from where the file says; it is put right in the same warp.
 
     Raises:
-        WindowUnreadableError: the blocks are damaged, or the grid lies outside the scene.
+        WindowUnreadableError: the blocks are damaged, the grid lies outside the scene, or its bands are no colours.
     """
+    if facts.spectral is not None:
+        raise WindowUnreadableError(f"{facts.path.name}: it holds reflectances, no colours; use read_reflectances.")
     to_source = _control_points(facts, grid.shifted(shift))
     window = _source_window(facts, to_source)
     ratio = grid.gsd_m / facts.gsd_m
@@ -127,7 +129,7 @@ def read_reflectances(facts: RasterFacts, grid: GridSpec) -> Reflectances:
     """
     told = facts.spectral
     if told is None:
-        raise WindowUnreadableError(f"{facts.path.name}: it holds colours, no reflectances; read it with read_pixels.")
+        raise WindowUnreadableError(f"{facts.path.name}: it holds colours, no reflectances; use read_pixels.")
     to_source = _control_points(facts, grid)
     window = _source_window(facts, to_source)
     try:

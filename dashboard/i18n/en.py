@@ -193,6 +193,7 @@ TEXTS: Mapping[str, str] = {
     "rejection.damaged": "damaged pixels",
     "rejection.too_coarse": "clear, but too coarse for the detectors",
     "rejection.no_cloud_model": "too coarse for the detectors; cloud not judged (model not installed)",
+    "rejection.no_reflectance": "no reflectances in the satellite's bands",
     "rejection.unknown": "reason not told",
     "witness.title": "Witnesses",
     "witness.two": "Two independent sides speak about this site.",

@@ -190,6 +190,7 @@ TEXTS: Mapping[str, str] = {
     "rejection.damaged": "像素损坏",
     "rejection.too_coarse": "无云，但分辨率过低，无法用于识别",
     "rejection.no_cloud_model": "分辨率过低，无法用于识别；未判云（未安装模型）",
+    "rejection.no_reflectance": "卫星波段数值不是反射率",
     "rejection.unknown": "原因不明",
     "witness.title": "证人",
     "witness.two": "两个独立侧面都有数据。",

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from shapely.geometry import Polygon, box
 
@@ -80,6 +81,18 @@ def rows(pool: Pool) -> dict[str, SimpleNamespace]:
 def seen(pool: Pool, site_id: str) -> list[SiteScene]:
     with pool.connection() as connection:
         return scenes_of_site(connection, site_id)
+
+
+@with_extra
+def test_numbers_that_are_no_reflectances_are_refused(settings: Settings, pool: Pool, inbox: Path, tmp_path: Path) -> None:
+    with rasterio.open(inbox / "s2.tif") as dataset:
+        profile, pixels, names, tags = dataset.profile, dataset.read(), dataset.descriptions, dataset.tags()
+    with rasterio.open(tmp_path / "float.tif", "w", **{**profile, "dtype": "float32"}) as dataset:
+        dataset.write(pixels.astype(np.float32))
+        dataset.descriptions = names
+        dataset.update_tags(**{key: value for key, value in tags.items() if key == "ACQUIRED_AT"})
+    assert run_scan(str(tmp_path), settings, pool).rejected == {"no_reflectance": 2}
+    assert "10,000" in rows(pool)[CLEAR].figures["detail"]
 
 
 @with_extra

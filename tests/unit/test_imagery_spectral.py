@@ -12,12 +12,14 @@ import rasterio
 from affine import Affine
 from shapely.geometry import box
 
+from data_samples import evaluate_sky
 from data_samples.spectral_scene import BANDS, GSD_M, Weather, paint_scene, write_scene
 from imagery import coarse
 from imagery.grid import GridSpec, PixelSize, grid_over
 from imagery.raster import RasterRejectedError, Reason, inspect, inspect_scene
-from imagery.reader import ReadCost, Reflectances, WindowUnreadableError, read_reflectances
+from imagery.reader import ReadCost, Reflectances, WindowUnreadableError, read_pixels, read_reflectances
 from imagery.seen import SeenFiles
+from imagery.sentinel2 import CLEAR, CLOUD, SHADOW
 from imagery.spectral import Spectral, spectral_of
 from imagery.whole import inspect_whole
 from tests.bad_rasters import write_tif
@@ -156,10 +158,12 @@ class TestReading:
         assert np.abs(read.bands["nir"] - truth)[2:-2, 2:27].max() < 1e-3
         assert set(read.bands) == set(BANDS) and read.cost.bytes_read > 0
 
-    def test_colours_are_no_reflectances(self, tmp_path: Path) -> None:
-        facts = inspect(write_tif(tmp_path / "c.tif"))
-        with pytest.raises(WindowUnreadableError, match="colours"):
-            read_reflectances(facts, grid_over(box(WEST, NORTH - 30, WEST + 30, NORTH), EPSG, 1.0))
+    def test_colours_are_no_reflectances_and_the_other_way_round(self, tmp_path: Path) -> None:
+        grid = grid_over(box(WEST, NORTH - 30, WEST + 30, NORTH), EPSG, 1.0)
+        with pytest.raises(WindowUnreadableError, match="it holds colours"):
+            read_reflectances(inspect(write_tif(tmp_path / "c.tif")), grid)
+        with pytest.raises(WindowUnreadableError, match="it holds reflectances"):
+            read_pixels(inspect_scene(bands_file(tmp_path / "s.tif", SENTINEL2)), grid)
 
 
 def figures(weather: Weather, stated: bool = True) -> coarse.SkyFigures:
@@ -191,3 +195,36 @@ class TestVerdict:
         }  # fmt: skip
         assert {key: coarse.reason_of(value, False) for key, value in told.items()} == {key: key for key in told}
         assert coarse.reason_of(sound, True) == "sun_low"
+
+
+class TestFigures:
+    """Of `collateral evaluate clouds --only satellite`."""
+
+    def test_precision_and_recall_count_what_is_decided(self) -> None:
+        depth = np.array([[0.0, 0.0, 0.0, 5.0, 5.0, 0.6]], np.float32)
+        shade = np.array([[0.0, 0.0, 0.9, 0.0, 0.9, 0.0]], np.float32)
+        classes = np.array([[CLEAR, CLOUD, SHADOW, CLOUD, SHADOW, CLOUD]], np.uint8)
+        clear = "too_coarse"
+        pairs = (("cloud", "cloud"), ("cloud", clear), (clear, "haze"), (clear, clear), ("", "cloud"))
+        seen = [evaluate_sky.Seen("clear", classes, depth, shade, pairs)]
+        by_class = evaluate_sky.pixel_figures(seen)
+        assert by_class["cloud"] == {"n": 2, "precision": 0.5, "recall": 0.5}
+        assert by_class["shadow"] == {"n": 1, "precision": 0.5, "recall": 1.0}
+        assert evaluate_sky.depth_figures(seen) == {"0.5-1": 1.0, "3-8": 0.5}
+        windows = evaluate_sky.window_figures(seen)
+        assert windows["cloud"] == {"n": 2, "precision": 1.0, "recall": 0.5, "refused": 0.5}
+        assert windows["false_alarms"] == {"n": 2, "rate": 0.5, "haze": 1}
+
+    def test_without_the_extra_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(evaluate_sky, "model_for", lambda bands, level: None)
+        assert "[sentinel2]" in str(evaluate_sky.evaluate_sky([1])["not_measured"])
+
+    def test_clouds_hide_the_ground_and_shade_what_lies_away_from_the_sun(self) -> None:
+        clear, cloudy = paint_scene(200, Weather(), 6), paint_scene(200, Weather(cover=0.3, size_m=600, height_m=500), 6)
+        covered, shaded = cloudy.depth > 8, (cloudy.shade > 0.8) & (cloudy.depth < 0.1)
+        assert covered.any() and shaded.any()
+        brighter = (cloudy.bands["blue"] - clear.bands["blue"])[covered]
+        assert np.quantile(brighter, 0.02) > 0.1, "but for white roofs in the shade"
+        assert np.median((cloudy.bands["nir"] / clear.bands["nir"])[shaded]) < 0.75
+        untouched = (cloudy.depth < 0.01) & (cloudy.shade < 0.01)
+        assert np.abs(cloudy.bands["red"] - clear.bands["red"])[untouched].max() < 0.03
