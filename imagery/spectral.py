@@ -59,7 +59,7 @@ class Spectral:
 def spectral_of(dataset: Any) -> Spectral | None:
     """What an open rasterio dataset says; None when it is no scene of named bands.
 
-    Bands of one file whose scales differ are not read either.
+    Bands of one file whose scales differ, or whose scale cannot be one, are not read either.
     """
     if dataset.count < len(NEEDED) or not set(dataset.dtypes) <= set(TYPES):
         return None
@@ -73,7 +73,7 @@ def spectral_of(dataset: Any) -> Spectral | None:
     if not all(name in bands for name in HELPFUL):
         bands = {name: bands[name] for name in NEEDED}
     scaling = _scaling(dataset, list(bands.values()), tags, landsat)
-    if scaling is None:
+    if scaling is None or not (0 < scaling[0] <= 1 and abs(scaling[1]) <= 1):
         return None
     level = _level(tags)
     return Spectral(bands, *scaling, level or "l2a", bool(level) or landsat)

@@ -99,6 +99,11 @@ def test_level_and_own_scale_are_read(tmp_path: Path) -> None:
     assert found is not None and (found.scale, found.offset, found.level_stated) == (1.0, 0.0, False)
 
 
+@pytest.mark.parametrize("scale", ["0", "-1e-4", "nan", "many"])
+def test_a_scale_that_cannot_be_one_is_refused(tmp_path: Path, scale: str) -> None:
+    assert told(bands_file(tmp_path / "s.tif", SENTINEL2, REFLECTANCE_SCALE=scale)) is None
+
+
 def test_only_the_scan_takes_them(tmp_path: Path) -> None:
     path = bands_file(tmp_path / "s.tif", SENTINEL2)
     facts = inspect_scene(path)
