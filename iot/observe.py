@@ -112,7 +112,7 @@ def observe(pool: Pool, now: datetime, since: date | None = None) -> ObserveSumm
         since: besides what changed, all days from this local date on are looked at again.
     """
     began = time.monotonic()
-    with _turn(pool):
+    with _turn(pool, wait=True):
         total = _observe(pool, to_us(now), since)
     return replace(total, seconds=time.monotonic() - began)
 
@@ -120,24 +120,30 @@ def observe(pool: Pool, now: datetime, since: date | None = None) -> ObserveSumm
 def follow_present(pool: Pool, now: datetime) -> ObserveSummary:
     """Brings trips and stops of the present days up to date and nothing else; what changed stays marked for `observe`.
 
+    Nothing is done while another process observes: it makes them too, and waiting would hold up other jobs.
+
     Args:
         pool: acting as the application, two connections at least.
         now: readings of the two days before it are taken.
     """
     began = time.monotonic()
-    with _turn(pool):
-        total = _follow_present(pool, to_us(now))
+    with _turn(pool, wait=False) as mine:
+        total = _follow_present(pool, to_us(now)) if mine else ObserveSummary()
     return replace(total, seconds=time.monotonic() - began)
 
 
 @contextmanager
-def _turn(pool: Pool) -> Iterator[None]:
-    """Waits until no other process observes."""
+def _turn(pool: Pool, wait: bool) -> Iterator[bool]:
+    """Whether no other process observes until the end of the block; with `wait` it is waited for."""
     with pool.connection() as turn:
-        rollups.take_turn(turn)
+        if wait:
+            rollups.take_turn(turn)
+        elif not rollups.try_turn(turn):
+            yield False
+            return
         turn.commit()  # the lock belongs to the session; no transaction stays open meanwhile
         try:
-            yield
+            yield True
         finally:
             rollups.give_turn(turn)
 

@@ -114,8 +114,16 @@ def take_turn(connection: Connection) -> None:
         cursor.execute("SELECT pg_advisory_lock(%s)", (_OBSERVE_LOCK,))
 
 
+def try_turn(connection: Connection) -> bool:
+    """The same without waiting; False where another process has it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", (_OBSERVE_LOCK,))
+        row = cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
 def give_turn(connection: Connection) -> None:
-    """Ends `take_turn`."""
+    """Ends `take_turn` or `try_turn`."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_unlock(%s)", (_OBSERVE_LOCK,))
 

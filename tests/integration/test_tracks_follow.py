@@ -15,6 +15,7 @@ import pytest
 from collateral.cli import main
 from collateral.db.alerts import clear
 from collateral.db.pool import Pool, Role
+from collateral.db.rollups import give_turn, take_turn
 from collateral.db.telemetry import from_us
 from collateral.domain import AssetKind
 from iot.follow import chunks
@@ -313,6 +314,10 @@ def test_leaving_a_region_is_told_minutes_later_once_and_cleared_by_the_days_aft
     before = raised(truck)
     goes(truck, leaving, 8 * 96, LEAVES)
     assert at_once(truck, LEAVES + 0.5) == {}, "one position alone may be a reflection"
+    with Pool(truck, Role.APP, size=3) as pool, pool.connection() as other:
+        take_turn(other)
+        assert follow_present(pool, quarter(LEAVES + 0.2)).sites == 0, "who observes makes them too"
+        give_turn(other)
     goes(truck, leaving, LEAVES, LEAVES + 1)
     assert number(truck, "SELECT count(*) FROM dirty_range") > 0, "all else is left for `observe`"
     assert at_once(truck, LEAVES + 1.2) == {"left_region": 1}
