@@ -44,7 +44,7 @@ def install(server: Flask, queries: Queries, settings: Settings) -> None:
 
     @server.get("/data/sites.geojson")
     def sites() -> AnyResponse:
-        snapshot, wanted = queries.portfolio(viewer()), choice_from_query(request.query_string.decode())
+        snapshot, wanted = queries.portfolio(viewer()), choice_from_query(request.query_string.decode(errors="replace"))
         if wanted != Choice():
             return _answer(_body(to_geojson(chosen(snapshot.rows, wanted))))
         if snapshot not in whole:  # two requests at once may both make it; the last stays

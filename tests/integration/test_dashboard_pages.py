@@ -167,6 +167,7 @@ def test_odd_input_is_refused_and_breaks_nothing(client: FlaskClient) -> None:
     assert client.post("/login", data={"username": "\0", "password": "x", "token": "\u00e9"}).status_code == 400
     assert sign_in(client, "officer\0_a") == 302, "what cannot be stored is left out"
     assert client.get("/evidence/S1%00/picture0.png").status_code == 404
+    assert client.get("/data/sites.geojson", environ_overrides={"QUERY_STRING": "text=\xff"}).status_code == 200
     assert client.post("/logout", data={"token": "\u00e9"}).status_code == 403
 
 
