@@ -71,11 +71,16 @@ def before_and_after(found: Sequence[Picture]) -> tuple[Picture | None, Picture 
 
 
 def sight(scenes: Sequence[SiteScene], now: datetime) -> Sight:
-    """Since when there is no usable picture, and why newer ones were refused."""
+    """Since when there is no usable picture, and why newer ones were refused.
+
+    Satellite scenes too coarse for every detector neither begin that state nor end it: they are named where it holds.
+    """
     newest = max((one.scene.acquired_at for one in scenes if one.usable), default=None)
-    refused = Counter(
-        next((result.reason for result in reversed(one.results) if result.reason), "unknown")  # the newest of a detector
-        for one in scenes
-        if not one.usable and (newest is None or one.scene.acquired_at > newest)
+    stale = newest is not None and now - newest > OLD
+    newer = [one for one in scenes if not one.usable and (newest is None or one.scene.acquired_at > newest)]
+    if newest is not None and not stale and all(one.coarse for one in newer):
+        newer = []
+    refused = Counter(  # the newest word of a detector comes last
+        next((result.reason for result in reversed(one.results) if result.reason), "unknown") for one in newer
     )
-    return Sight(newest, refused, newest is not None and now - newest > OLD)
+    return Sight(newest, refused, stale)

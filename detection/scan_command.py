@@ -13,6 +13,7 @@ import torch
 from collateral.command import Command, Outcome
 from collateral.db import reference
 from collateral.db.pool import Pool, Role
+from collateral.db.scenes import SKY
 from collateral.errors import UsageError
 from collateral.settings import Settings
 from detection.consumers import PanelConsumer, SlotConsumer, VehicleConsumer
@@ -22,7 +23,7 @@ from detection.infer import PanelSegmenter, SlotClassifier, VehicleDetector
 from detection.stock import StockSegmenter
 from detection.weightfile import Card
 from imagery.catalogue import find_scenes
-from imagery.coarse import DETECTOR, is_coarse, judges, scan_coarse
+from imagery.coarse import is_coarse, judges, scan_coarse
 from imagery.reference import ReferenceStore
 from imagery.scan import Scanner, WindowConsumer, open_scenes
 from imagery.scan_store import DatabaseScanStore
@@ -86,7 +87,7 @@ def _coarse(scenes: Sequence[SceneFile], targets: Sequence[SiteTarget], pool: Po
     for judge, own in judges(scenes):
         if judge.model is not None:
             with pool.connection() as connection:
-                reference.write_model(connection, DETECTOR, judge.model_sha256, judge.model.card)
+                reference.write_model(connection, SKY, judge.model_sha256, judge.model.card)
         summary += scan_coarse(own, targets, judge, DatabaseScanStore(pool), force)
     return summary
 

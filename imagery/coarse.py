@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry import box
 
-from collateral.db.scenes import ScanResult
+from collateral.db.scenes import SKY, ScanResult
 from collateral.errors import InvalidInputError
 from collateral.progress import progress
 from imagery.grid import GridSpec, grid_over
@@ -34,7 +34,6 @@ from imagery.target import SiteTarget, mask_inside
 
 log = logging.getLogger(__name__)
 
-DETECTOR = "clouds"
 NO_MODEL = "no_cloud_model"
 NO_REFLECTANCE = "no_reflectance"
 TOO_COARSE = "too_coarse"
@@ -217,7 +216,7 @@ def scan_coarse(
 
 
 def _key(scene: SceneFile, target: SiteTarget, judge: CoarseJudge) -> WorkKey:
-    return (scene.record.scene_id, target.site.site_id, DETECTOR, judge.model_sha256)
+    return (scene.record.scene_id, target.site.site_id, SKY, judge.model_sha256)
 
 
 def _verdict(scene: SceneFile, target: SiteTarget, judge: CoarseJudge) -> tuple[ScanResult, ReadCost]:

@@ -14,6 +14,9 @@ from psycopg2.extras import execute_values
 from collateral.db.pool import fetch_dicts
 from collateral.domain import SceneRecord
 
+SKY = "clouds"
+"""Detector of the verdicts on scenes that are too coarse for every other one."""
+
 
 @dataclass(frozen=True)
 class ScanResult:
@@ -47,6 +50,11 @@ class SiteScene:
     def usable(self) -> bool:
         """True when at least one detector read the window."""
         return any(result.status == "done" for result in self.results)
+
+    @property
+    def coarse(self) -> bool:
+        """True when no detector could have read it, however clear it is."""
+        return all(result.detector == SKY for result in self.results)
 
 
 def write_scene(connection: Connection, scene: SceneRecord, available_at: datetime) -> None:

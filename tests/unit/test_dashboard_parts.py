@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from shapely.geometry import box
 
 import dashboard
-from collateral.db.scenes import ScanResult, SiteScene
+from collateral.db.scenes import SKY, ScanResult, SiteScene
 from collateral.domain import SceneRecord, SiteKind
 from dashboard.auth import local_path
 from dashboard.figures.theme import GRADE_COLOURS
 from dashboard.formats import GRADES, Formats
 from dashboard.model import SiteRow
-from dashboard.pictures import before_and_after, pictures, sight
+from dashboard.pictures import Sight, before_and_after, pictures, sight
 from dashboard.portfolio import (
     PAGE_ROWS,
     bounds,
@@ -148,6 +148,18 @@ def test_since_when_there_is_no_usable_picture() -> None:
     assert (seen.newest, seen.refused, seen.stale) == (NOW - timedelta(days=30), {"cloud": 1}, True)
     assert sight([], NOW).newest is None
     assert not sight([scene("new", 2, ("panels", "done", ""))], NOW).stale
+
+
+def test_coarse_satellite_scenes_neither_begin_nor_end_that_state() -> None:
+    clear, cloudy = scene("c1", 1, (SKY, "rejected", "too_coarse")), scene("c2", 3, (SKY, "rejected", "cloud"))
+    fresh, old = scene("fresh", 9, ("vehicles", "done", "")), scene("old", 40, ("vehicles", "done", ""))
+    refused = scene("refused", 5, ("vehicles", "rejected", "haze"))
+    assert sight([clear, cloudy, fresh], NOW).refused == {}
+    assert sight([clear, cloudy, old], NOW).refused == {"too_coarse": 1, "cloud": 1} and sight([clear, old], NOW).stale
+    assert sight([clear, refused, fresh], NOW).refused == {"too_coarse": 1, "haze": 1}
+    assert sight([clear], NOW) == Sight(None, {"too_coarse": 1}, False)
+    again = scene("c3", 1, (SKY, "rejected", "no_cloud_model"), (SKY, "rejected", "cloud"))
+    assert sight([again], NOW).refused == {"cloud": 1}, "the newest word of a detector"
 
 
 def test_grades_can_be_read_on_their_colour_and_told_apart_without_red_and_green() -> None:
