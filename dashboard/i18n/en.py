@@ -437,7 +437,7 @@ TEXTS: Mapping[str, str] = {
     "problem.back": "Back to the map",
     "tracks.title": "Trips and stops",
     "tracks.key": "From the trackers' positions; times are local to the site. Marks are hints for "
-                  "a person: what raises an alert is judged day by day.",
+                  "a person: alerts are judged apart, those of areas within minutes, all else day by day.",
     "tracks.choice": "Choice of movable and period",
     "tracks.all": "All movables",
     "tracks.one_day": "1 day",

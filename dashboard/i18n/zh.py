@@ -429,7 +429,7 @@ TEXTS: Mapping[str, str] = {
     "problem.odd": "本页发送了无法识别的值：{value}。请重新加载页面。",
     "problem.back": "返回地图",
     "tracks.title": "行程与停留",
-    "tracks.key": "由定位器的位置得出，时间为场地当地时间。标记供人工核查；告警按日另行判定。",
+    "tracks.key": "由定位器的位置得出，时间为场地当地时间。标记供人工核查；告警另行判定：区域告警在数分钟内，其余按日。",
     "tracks.choice": "选择质押物与时段",
     "tracks.all": "全部可移动质押物",
     "tracks.one_day": "1 天",

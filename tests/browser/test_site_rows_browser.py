@@ -50,7 +50,6 @@ def test_changes_are_chosen_by_kind_and_doubted_days_are_hatched(
     more.click()
     expect(rows).to_have_count(14)
     expect(more).to_have_text("Show only the newest 10")
-    page.locator("#site-changes").screenshot(path=str(settings.home / "narrow.png"))
     more.click()
     expect(rows).to_have_count(10)
     expect(page.locator("#site-doubts tbody tr")).to_have_count(2)
@@ -66,6 +65,4 @@ def test_changes_are_chosen_by_kind_and_doubted_days_are_hatched(
     page.click("#language-switch")
     expect(page.locator("#site-doubts tbody tr").first).to_contain_text("设备时钟偏差")
     expect(more).to_have_text("显示全部 14 条")
-    page.set_viewport_size({"width": 1280, "height": 900})
-    page.locator("#site-changes").screenshot(path=str(settings.home / "wide.png"))
     assert watched.faults == []

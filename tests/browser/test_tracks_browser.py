@@ -67,6 +67,11 @@ def test_trips_stops_and_marks_on_map_and_table_in_both_languages_and_narrow(
         page.reload()
         expect(card.locator(".leaflet-interactive").first).to_be_attached()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+        page.evaluate("dash_clientside.set_props('tracks-last-day', {data: 'yesterday'})")
+        card.locator("#tracks-earlier").click()
+        expect(page.locator("#odd-value")).to_contain_text("本页发送了无法识别的值：'yesterday'")
+        expect(card.locator(".leaflet-interactive").first).to_be_attached()
         assert watched.faults == []
 
 
