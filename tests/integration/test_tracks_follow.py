@@ -336,7 +336,9 @@ def test_leaving_a_region_is_told_minutes_later_once_and_cleared_by_the_days_aft
         assert state == [("cleared" if day >= 11 else "open", 1)], day
 
 
-def test_what_a_person_cleared_is_not_raised_again_for_the_same_stretch(truck: str, leaving: list[Reading]) -> None:
+def test_what_a_person_cleared_is_not_raised_again_for_the_same_stretch(
+    truck: str, leaving: list[Reading], capsys: pytest.CaptureFixture[str]
+) -> None:
     goes(truck, leaving, 8 * 96, LEAVES + 4)
     assert at_once(truck, LEAVES + 4.5) == {"left_region": 1}
     (alert_id,) = [row[0] for row in rows(truck, "SELECT alert_id FROM alert_current WHERE rule = 'left_region'")]
@@ -348,3 +350,7 @@ def test_what_a_person_cleared_is_not_raised_again_for_the_same_stretch(truck: s
     judge(truck, 9)
     assert at_once(truck, 9 * 96 + 30) == {}, "days that are judged raise nothing at once"
     assert number(truck, "SELECT count(*) FROM alert WHERE rule = 'left_region'") == 1
+    assert run(capsys, "observe", "--trackers", "--until", quarter(9 * 96 + 30).isoformat())["failed"] == {}
+    assert run(capsys, "score", "--areas")["alerts"] == {}
+    assert "--areas" in run(capsys, "score", "--areas", "--site", "S1", code=2)["error"]
+    assert "--trackers" in run(capsys, "observe", "--trackers", "--since", "2024-06-01", code=2)["error"]
