@@ -158,15 +158,21 @@ def area_spread(maps: Sequence[Floats], masks: Sequence[MaskedImage], threshold:
 
 
 def finish_slots(
-    state: Mapping[str, Tensor], origin: Provenance, weights: Path, gsd_m: float, held_out: Sequence[Chip]
+    state: Mapping[str, Tensor],
+    origin: Provenance,
+    weights: Path,
+    gsd_m: float,
+    held_out: Sequence[Chip],
+    folds: Sequence[tuple[Mapping[str, Tensor], Sequence[Chip]]] = (),
 ) -> Card:
-    """Calibrates on `held_out` chips; answers between the two limits of the card are unknown."""
+    """Calibrates on `held_out` chips, and on those of `folds`, each answered by weights that were taught alike but without
+    them; answers between the two limits of the card are unknown."""
     blank = _blank(origin, "slots", gsd_m, 0.5)
-    write_weights(weights, state, blank)
-    classifier = SlotClassifier.load(weights)
-    raw = classifier.classify(np.stack([slot_chip(chip.image) for chip in held_out]))
-    labels = np.array([chip.label == 1 for chip in held_out])
-    calibrator, about = choose_calibrator(_chip_answers(raw, labels, held_out))
+    said = [_raw_answers(other, chips, weights, blank) for other, chips in folds]
+    chips = [*held_out, *(chip for _, left_out in folds for chip in left_out)]
+    said.insert(0, _raw_answers(state, held_out, weights, blank))
+    raw, labels = np.concatenate(said), np.array([chip.label == 1 for chip in chips])
+    calibrator, about = choose_calibrator(_chip_answers(raw, labels, chips))
     done = replace(blank, calibration=fit_calibration(raw, labels), calibrator=about)
     p = calibrator(raw)
     known = (p <= _UNSURE) | (p >= 1 - _UNSURE)
@@ -177,6 +183,13 @@ def finish_slots(
         "held_out_unsure": int((~known).sum()),
     }  # fmt: skip
     return write_weights(weights, state, replace(done, config=config))
+
+
+def _raw_answers(state: Mapping[str, Tensor], chips: Sequence[Chip], weights: Path, blank: Card) -> NDArray[np.float32]:
+    if not chips:
+        return np.zeros(0, np.float32)
+    write_weights(weights, state, blank)
+    return SlotClassifier.load(weights).classify(np.stack([slot_chip(chip.image) for chip in chips]))
 
 
 def _chip_answers(raw: NDArray[np.float32], labels: NDArray[np.bool_], chips: Sequence[Chip]) -> Answers:

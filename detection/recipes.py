@@ -18,7 +18,7 @@ from detection.module_finish import finish_modules
 from detection.panel_pools import CROP as PANEL_CROP
 from detection.panel_pools import FINE_GSD_M
 from detection.panel_pools import GSD_M as PANEL_GSD_M
-from detection.train import Schedule, Task, train, training_device
+from detection.train import Schedule, Task, mean_of, train, training_device
 from detection.train_config import folder_digest, versions
 from detection.vehicle_recipe import HELD_OUT, MIXES, OWN_LABELS, YARDS, Pool, VehicleTask, held_out, mixed_pools, real_pools
 from detection.weightfile import Card, default_path, read_card, read_weights, write_card
@@ -230,7 +230,7 @@ def _panels(name: str, schedule: Schedule, job: Job) -> Card:
     second = replace(schedule, steps=steps, rate=schedule.rate * 0.5, warmup=30, seed=schedule.seed + 1)
     task = panel_recipe.default_task(data, chips=0.55)
     later = _taught(job, name, task, second, _checkpoint(f"{name}-second", second, job), state)
-    state = {key: (value + later[key]) / 2 if value.dtype.is_floating_point else later[key] for key, value in state.items()}
+    state = mean_of([later, state])
     more = {"second part": f"{second.steps} steps at rate {second.rate:.1e} with more chips, then the mean of both"}
     return _finish_panels(name, schedule, job, data, state, PANEL_GSD_M, more=more)
 
@@ -294,44 +294,34 @@ def _finish_panels(
     return finish_panels(state, origin, path, gsd_m, data.held_chips, held or data.held_rendered, threshold)
 
 
-_SLOTS_PARTS = ((12 / 7, 1.0), (13 / 35, 0.5))
-"""Length and rate of the later parts of `slots` as shares of the first's, which ends early."""
-
-
 def _slots(name: str, schedule: Schedule, job: Job) -> Card:
-    rendered = job.rendered / "slots" if job.rendered is not None else None
-    (first, *later), held_out = slot_recipe.prepare(job.data, rendered)
-    state = _taught(job, name, first, schedule, _checkpoint(name, schedule, job), _start(job, "slots"))
-    more = {}
-    for number, (task, (steps, rate)) in enumerate(zip(later, _SLOTS_PARTS, strict=True), 1):
-        part = replace(
-            schedule, steps=round(schedule.steps * steps), horizon=0, rate=schedule.rate * rate, seed=schedule.seed + number
-        )
-        state = _taught(job, name, task, part, _checkpoint(f"{name}-{_PARTS[number]}", part, job), state)
-        more[f"{_PARTS[number]} part"] = (
-            f"{part.steps} steps from rate {part.rate:.1e}, seed {part.seed}, share of photographed bays {task.bays_share:g}"
-            f" of photographs, neighbours reach in by {task.intrusion} px"
-        )
-    origin = Provenance(
-        name=name,
-        seed=schedule.seed,
-        config={**asdict(schedule), **more},
-        training_data=tuple(
-            {"source": s, "licence": li, "pictures": len(c), "objects": len(c)}
-            for s, li, c in slot_recipe.sources(later[-1])
-        ),
-        held_out=f"every {slot_recipe.HOLD_EVERY}th chip of the train split"
-        + (", bays of groups of vehicle pictures that are held out" if later[-1].bays else "")
-        + (", rendered val" if rendered else ""),
-        known_failures=(
-            "the real slots are of one car park, whose labels call hatched ground and trees occupied; the other photographs"
-            " show bays cut around and beside labelled vehicles",
-            "half of the bay in deep shade, or showing a neighbour's dark vehicle",
-            "empty bays at 0.3 m with blots of strong JPEG compression, and others with a neighbour's vehicle in view",
-            "goods of the ground's own colour", "slots under a roof",
-        ),
-    )
-    return finish_slots(state, origin, job.out or default_path(name), slot_bays.GSD_M, held_out)
+    return _slots_of(name, schedule, job, slot_recipe.read_data(job.data, job.rendered and job.rendered / "slots"))
+
+
+def _slots_real(name: str, schedule: Schedule, job: Job) -> Card:
+    return _slots_of(name, schedule, job, slot_recipe.read_data(job.data, None))
+
+
+def _slots_of(name: str, schedule: Schedule, job: Job, data: slot_recipe.SlotData) -> Card:
+    """The last part, the only one with real slots, is taught once with all of them and once without each of the folds, which
+    are calibrated on; kept is the mean of all these weights, drawn back a little to those of the parts before."""
+    state, said = _start(job, "slots"), {}
+    *before, last = slot_recipe.parts(data)
+    for number, part in enumerate(before):
+        own = part.schedule(schedule, number)
+        state = train(part.task, own, _checkpoint(f"{name}-{part.title}", own, job), state)
+        said[f"{part.title} part"] = part.said(own)
+    own, folds = last.schedule(schedule, len(before)), []
+    for turn, (taught, apart) in enumerate(data.folds()):
+        checkpoint = _checkpoint(f"{name}-fold{turn}", own, job)
+        task = replace(last.task, real=slot_recipe.emphasised(taught, state))
+        folds.append((slot_recipe.drawn_back(train(task, own, checkpoint, state), state), apart))
+    task = replace(last.task, real=slot_recipe.emphasised(data.real, state))
+    final = _taught(job, name, task, own, _checkpoint(f"{name}-last", own, job), state)
+    if not job.calibrate_only:
+        final = mean_of([slot_recipe.drawn_back(final, state), *(other for other, _ in folds)])
+    origin = slot_recipe.provenance(name, schedule, data, {**said, "last part": last.said(own)})
+    return finish_slots(final, origin, job.out or default_path(name), slot_bays.GSD_M, data.held_out, folds)
 
 
 _MODULES_PARTS = ((1.75, 0.0, 2 / 3), (0.3, 1.75, 2 / 3), (0.7, 0.0, 0.6))
@@ -376,6 +366,8 @@ _ROOFS = ("solar_chips", "roofs", "land_use", "vehicles")
 PANELS_SCHEDULE = Schedule(steps=900, batch=16, rate=1.5e-3, backbone_rate=0.4, decay=1e-3)
 PANELS_REAL_SCHEDULE = replace(PANELS_SCHEDULE, steps=700)
 PANELS_RESEARCH_SCHEDULE = Schedule(steps=900, batch=16, rate=1.5e-3, backbone_rate=0.5)
+_BAYS = ("slot_occupancy", "vehicles", "land_use")
+SLOTS_SCHEDULE = Schedule(steps=600, batch=48, rate=1e-3, backbone_rate=0.5, warmup=30, seed=31)
 RECIPES: Mapping[str, Recipe] = {
     "vehicles-real": Recipe("vehicles from photographs alone", Schedule(steps=1300), _vehicles_real, _ROADS),
     "vehicles": Recipe(
@@ -391,11 +383,8 @@ RECIPES: Mapping[str, Recipe] = {
     "panels-research": Recipe(
         "the same and satellite tiles without licence", PANELS_RESEARCH_SCHEDULE, _panels_research, (*_ROOFS, "panels"),
     ),
-    "slots": Recipe(
-        "occupied or empty slots",
-        Schedule(steps=700, horizon=2000, batch=48, rate=1e-3, backbone_rate=0.5, warmup=30, seed=9), _slots,
-        ("slot_occupancy", "vehicles", "land_use"),
-    ),
+    "slots": Recipe("occupied or empty slots", SLOTS_SCHEDULE, _slots, _BAYS),
+    "slots-real": Recipe("the same from photographs alone", SLOTS_SCHEDULE, _slots_real, _BAYS),
     "modules": Recipe(
         "what is wrong with a PV module, from infrared crops",
         Schedule(steps=2000, batch=128, rate=3e-3, warmup=150, decay=0.02), _modules, ("pv_modules",),

@@ -12,7 +12,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,6 +111,15 @@ def keep_freed_memory() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(option, value) == 1 for option, value in _KEEP)
+
+
+def mean_of(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of weights that are near each other, such as runs from the same start; counters are the first's."""
+    first = states[0]
+    return {
+        key: torch.stack([state[key] for state in states]).mean(dim=0) if value.dtype.is_floating_point else value
+        for key, value in first.items()
+    }
 
 
 def training_device() -> torch.device:

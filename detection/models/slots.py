@@ -12,16 +12,36 @@ CHIP = 64
 
 
 class SlotNet(nn.Module):
-    """RGB 0..255 (N, 3, 64, 64) -> logits (N,) that the slot is occupied."""
+    """RGB 0..255 (N, 3, 64, 64) -> logits (N,) that the slot is occupied.
+
+    Beside the mean and the strongest answer over the whole slot it sees means weighted by place, with learned weights: a
+    vehicle in the middle is the slot's own, one at its long side the neighbour's.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.backbone = Backbone()
-        wide = CHANNELS[16] + CHANNELS[8]
+        self.place8 = nn.Parameter(_middle(CHIP // 8))
+        self.place16 = nn.Parameter(_middle(CHIP // 16))
+        wide = 2 * (CHANNELS[16] + CHANNELS[8])
         self.head = nn.Sequential(nn.Linear(wide, 64), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(64, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.backbone(x)
-        pooled = torch.cat([features[16].mean(dim=(2, 3)), features[8].amax(dim=(2, 3))], dim=1)
-        logits: Tensor = self.head(pooled)
+        coarse, fine = features[16].float(), features[8].float()
+        pooled = [
+            coarse.mean(dim=(2, 3)), fine.amax(dim=(2, 3)), _weighted(coarse, self.place16), _weighted(fine, self.place8),
+        ]  # fmt: skip
+        logits: Tensor = self.head(torch.cat(pooled, dim=1))
         return logits[:, 0]
+
+
+def _weighted(features: Tensor, place: Tensor) -> Tensor:
+    """Mean over a map (N, C, S, S) weighted by softmax(place), S x S -> (N, C)."""
+    return (features * place.flatten().softmax(0).reshape(place.shape)).sum(dim=(2, 3))
+
+
+def _middle(side: int) -> Tensor:
+    """Logits of weights that fall off towards the sides, a little less towards the ends: side x side."""
+    away = (torch.arange(side, dtype=torch.float32) - (side - 1) / 2).abs() / (side / 2)
+    return -4 * torch.maximum(0.8 * away[:, None], away[None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,11 @@ def test_slots_and_panels_are_finished(tmp_path: Path) -> None:
     state, old = read_weights(default_path("slots"), "slots")
     card = finish_slots(state, ORIGIN, tmp_path / "s.safetensors", old.gsd_m, chips)
     assert card.calibrator["groups"] == 4 and 0 < float(str(card.config["held_out_error"])) < 1
+    other = {key: value + 0.5 if key == "head.3.bias" else value for key, value in state.items()}
+    more = [replace(chip, group=f"h{i}") for i, chip in enumerate(chips)]
+    with_fold = finish_slots(state, ORIGIN, tmp_path / "s.safetensors", old.gsd_m, chips, [(other, more)])
+    assert with_fold.sha256 == card.sha256, "the weights are those taught with all"
+    assert with_fold.calibrator["groups"] == 16 and with_fold.calibration != card.calibration
     state, old = read_weights(default_path("panels"), "panels")
     masks = [MaskedImage(str(i), 0.2, chip.image, np.ones((64, 64), np.bool_)) for i, chip in enumerate(chips[:5])]
     card = finish_panels(state, ORIGIN, tmp_path / "p.safetensors", old.gsd_m, chips, masks)

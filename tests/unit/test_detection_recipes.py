@@ -92,7 +92,7 @@ def test_photometric_keeps_shape_and_type() -> None:
 
 def test_slot_samples_draw_both_classes() -> None:
     chips = tuple(Chip(str(i), 0.0, np.full((80, 40, 3), 40 + 60 * (i % 3), np.uint8), int(i == 0)) for i in range(6))
-    labels = [float(SlotTask(chips, ()).sample(np.random.default_rng(k))[1]) for k in range(60)]
+    labels = [float(SlotTask(chips).sample(np.random.default_rng(k))[1]) for k in range(60)]
     assert 0.3 < float(np.mean(labels)) < 0.7
 
 

@@ -162,7 +162,7 @@ def test_a_recipe_end_to_end_repeats_and_its_card_says_how(tmp_path: Path) -> No
     assert cards[0].data_digest == {"slot_occupancy": folder_digest(tmp_path / "slot_occupancy")}
     assert str(cards[0].versions["torch"]).startswith("2.") and cards[0].calibrator["chosen"]
     out = tmp_path / "one.safetensors"
-    again = train_named("slots", Job(tmp_path, None, tmp_path / "x", out, calibrate_only=True))
+    again = train_named("slots", Job(tmp_path, None, tmp_path / "one", out, schedule, calibrate_only=True))
     assert again.sha256 == cards[0].sha256 and again.versions == cards[0].versions
     onward = train_named("slots", Job(tmp_path, None, tmp_path / "y", tmp_path / "three.safetensors", schedule, start=out))
     assert onward.sha256 != cards[0].sha256

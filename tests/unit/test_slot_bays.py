@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from detection.augment import Picture
 from detection.dataset import Chip, LabelledImage
-from detection.models.slots import CHIP
+from detection.models.backbone import CHANNELS
+from detection.models.slots import CHIP, SlotNet
 from detection.orient import bounds, corners
 from detection.slot_bays import bays_of
-from detection.slot_recipe import SlotTask
+from detection.slot_recipe import SlotData, SlotTask, drawn_back, parts, recoloured
+from detection.train import mean_of
 
 GROUND, CAR = 90, 230
 CARS_M = [(8.0, 10.0, 4.5, 1.8, 0.4), (20.0, 9.0, 4.2, 1.8, 2.0), (14.0, 20.0, 11.0, 2.5, 0.0), (1.0, 25.0, 4.5, 1.8, 1.5)]
@@ -47,15 +52,59 @@ def test_bays_repeat_by_seed() -> None:
     assert len(once) != len(other) or not np.array_equal(once, other)
 
 
-def _chips(tone: int) -> tuple[Chip, ...]:
-    """Occupied and empty ones of one tone that no change of light takes for another's: red, green or blue alone."""
-    picture: Picture = np.zeros((CHIP, CHIP, 3), np.uint8)
-    picture[:, :, tone] = 200
-    return tuple(Chip(f"{tone} {label}", 0.15, picture, label) for label in (0, 1))
+def _tone(tone: int) -> Picture:
+    return np.full((CHIP, CHIP, 3), tone, np.uint8)
 
 
-def test_half_of_the_photographs_shown_in_training_are_such_bays() -> None:
-    with_bays = SlotTask(_chips(0), _chips(1), _chips(2))
-    pictures = [with_bays.sample(np.random.default_rng(k))[0].float().mean(dim=(1, 2)).argmax() for k in range(160)]
-    shares = np.bincount([int(tone) for tone in pictures], minlength=3) / len(pictures)
-    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.12)
+def test_what_is_shown_in_training_follows_the_shares_of_what_is_there() -> None:
+    real, rendered, bays = (tuple(Chip(str(tone), 0.15, _tone(tone), n) for n in (0, 1)) for tone in (40, 120, 210))
+    every = SlotTask(real, rendered, bays, (0.5, 0.3, 0.2))
+    drawn = [every.draw(np.random.default_rng(k))[1].name for k in range(300)]
+    assert [drawn.count(name) / 300 for name in ("120", "210", "40")] == pytest.approx([0.5, 0.3, 0.2], abs=0.08)
+    photographs = SlotTask(real, (), bays, (0.5, 0.3, 0.2))
+    assert photographs.present_shares() == pytest.approx({"rendered": 0.0, "bays": 0.6, "real": 0.4})
+    assert {photographs.draw(np.random.default_rng(k))[1].name for k in range(40)} == {"40", "210"}
+
+
+def test_red_and_blue_are_at_times_exchanged_and_colour_at_times_lost() -> None:
+    red = _tone(0).copy()
+    red[:, :, 0] = 200
+    seen = [recoloured(red, np.random.default_rng(k))[0, 0].tolist() for k in range(300)]
+    shares = [seen.count(tone) / 300 for tone in ([200, 0, 0], [0, 0, 200], [66, 66, 66])]
+    assert shares == pytest.approx([0.675, 0.225, 0.1], abs=0.08)
+
+
+def test_every_real_slot_is_left_out_once() -> None:
+    real = tuple(Chip(str(n), 0.15, _tone(n), n % 2) for n in range(13))
+    data = SlotData(real, (), (), ())
+    folds = data.folds()
+    assert sorted(chip.name for _, apart in folds for chip in apart) == sorted(chip.name for chip in real)
+    names = [({chip.name for chip in taught}, {chip.name for chip in apart}) for taught, apart in folds]
+    assert all(len(taught | apart) == len(real) and not taught & apart for taught, apart in names)
+    every = SlotTask(real)
+    assert {every.draw(np.random.default_rng(k))[1].name for k in range(200)} == {chip.name for chip in real}
+    taught = replace(every, real=folds[0][0])
+    assert {taught.draw(np.random.default_rng(k))[1].name for k in range(200)} == names[0][0]
+    assert [(part.title, part.steps) for part in parts(data)] == [("last", 1.0)]
+    titles = [part.title for part in parts(SlotData(real, real, real, ()))]
+    assert titles == ["first", "second", "third", "last"]
+    assert all(not part.task.real for part in parts(SlotData(real, real, real, ()))[:-1])
+
+
+def test_what_the_last_part_changed_is_drawn_back_a_quarter() -> None:
+    before, after = {"w": torch.zeros(3), "n": torch.tensor(4)}, {"w": torch.full((3,), 2.0), "n": torch.tensor(9)}
+    back = drawn_back(after, before)
+    assert back["w"].tolist() == [1.5, 1.5, 1.5] and int(back["n"]) == 9
+    assert drawn_back(after, None) is after
+    middle = mean_of([back, before])
+    assert middle["w"].tolist() == [0.75, 0.75, 0.75] and int(middle["n"]) == 9
+
+
+def test_the_network_sees_where_in_the_slot_something_is() -> None:
+    net = SlotNet().eval()
+    features = torch.zeros(2, CHANNELS[8], 8, 8)
+    features[0, 0, 3:5, 3:5] = features[1, 0, 3:5, :1] = 1.0
+    features[1, 0, 3:5, -1:] = 1.0
+    weights = net.place8.detach().flatten().softmax(0).reshape(8, 8)
+    middle, sides = (features[:, 0] * weights).sum(dim=(1, 2)).tolist()
+    assert middle > 4 * sides
