@@ -256,9 +256,9 @@ def evaluate_scenes(
 
 def _real_note(photographs: Mapping[str, object]) -> str:
     there = [REAL.format(name) for name, figures in photographs.items() if figures is not None]
-    missing = [name for name, figures in photographs.items() if figures is None]
+    missing = [REAL.format(name) for name, figures in photographs.items() if figures is None]
     rows = [f"{', '.join(there)} never saw a rendered picture"] if there else []
-    rows += [f"{', '.join(missing)} {'have' if len(missing) > 1 else 'has'} no such weights here"] if missing else []
+    rows += [f"not here: {', '.join(missing)}"] if missing else []
     return "; ".join([*rows, _NO_REAL_GOODS])
 
 

@@ -82,7 +82,7 @@ def test_scenes_are_measured_against_their_truth(tmp_path: Path) -> None:
         key: figures[key] for key in ("slots", "slot_accuracy")
     }
     assert row["slots"]["slots"] > 20
-    assert row["note"].startswith("slots-real never saw a rendered picture; vehicles, panels have no such weights here; ")
+    assert row["note"].startswith("slots-real never saw a rendered picture; not here: vehicles-real, panels-real; goods")
     assert figures["model_sha256"]["slots-real"] == slots.model_sha256  # type: ignore[index]
     path = tmp_path / "one.truth.json"
     truth = orjson.loads(path.read_bytes())
