@@ -53,6 +53,11 @@ class LabelledImage:
     oriented: Oriented
     """The same vehicles as turned rectangles: given by oriented/NAME.txt, else estimated from box and picture."""
 
+    @property
+    def rendered(self) -> bool:
+        """Whether it shows a rendered place."""
+        return self.source.startswith(_RENDERED)
+
 
 @dataclass(frozen=True)
 class Chip:
@@ -87,6 +92,8 @@ class LabelledDataError(InvalidInputError):
         self.as_dict: dict[str, object] = {"file": str(file), "row": row, "problem": problem, "remedy": remedy}
 
 
+_RENDERED = "rendered"
+"""How the source of rendered pictures begins."""
 Problems = list[dict[str, object]]
 """Rows of file, row, problem and remedy, as commands report them."""
 Row = Mapping[str, str]
@@ -163,7 +170,7 @@ def read_index(root: Path, split: str | None, numbers: Sequence[str] = ()) -> li
 def is_rendered(root: Path, split: str | None) -> bool:
     """Whether every picture of the split is of a rendered place (column source)."""
     rows = read_index(root, split) if (root / "index.csv").is_file() else []
-    return bool(rows) and all((row.get("source") or "").startswith("rendered") for row in rows)
+    return bool(rows) and all((row.get("source") or "").startswith(_RENDERED) for row in rows)
 
 
 def _csv_rows(path: Path) -> list[Row]:

@@ -18,7 +18,7 @@ from detection.dataset import Chip, LabelledImage, MaskedImage
 from detection.evaluate import Findings, find, pooled, to_grid
 from detection.evaluate_pictures import panel_probability, slot_chip
 from detection.infer import HEAVY_M, PanelSegmenter, SlotClassifier, VehicleDetector
-from detection.metrics import best_threshold, fit_calibration
+from detection.metrics import fit_calibration, nearest_within, unbiased_threshold
 from detection.presence import presence_threshold, raw_presence
 from detection.weightfile import Card, write_weights
 
@@ -56,8 +56,8 @@ class Provenance:
 def finish_vehicles(
     state: Mapping[str, Tensor], origin: Provenance, weights: Path, gsd_m: float, held_out: Sequence[LabelledImage]
 ) -> Card:
-    """Calibrates on `held_out` (also seen through coarser cameras), picks the threshold of the largest F1 on them as they
-    are, measures recall and its spread by ground sampling distance, writes weights and card."""
+    """Calibrates on `held_out` (also seen through coarser cameras), picks the threshold on them as they are (photographs and
+    rendered pictures weigh the same), measures recall and its spread by pixel size, writes weights and card."""
     blank = _blank(origin, "vehicles", gsd_m, 0.02)
     write_weights(weights, state, blank)
     detector = VehicleDetector.load(weights)
@@ -66,8 +66,11 @@ def finish_vehicles(
     answers = _answers(raw)
     calibrator, about = choose_calibrator(answers)
     found = [replace(f, confidence=calibrator(f.confidence, f.gsd_m)) for f in raw]
-    confidence, right = pooled([f for f, (_, seen) in zip(found, views, strict=True) if seen is None])
-    threshold = best_threshold(confidence, right, sum(len(item.boxes) for item in held_out))
+    as_they_are = [f for f, (_, seen) in zip(found, views, strict=True) if seen is None]
+    rendered = [f for f in as_they_are if f.item.rendered]
+    photographs = [f for f in as_they_are if not f.item.rendered]
+    parts = [part for part in (photographs, rendered) if part]
+    threshold = unbiased_threshold([(*pooled(part), sum(len(f.item.boxes) for f in part)) for part in parts])
     rows = fit_rows(ANY, [_tally(f, threshold) for f in found])
     rows += fit_rows(HEAVY, [_heavy_tally(f, threshold) for f in found], corrected=True)
     done = replace(blank, threshold=threshold, calibration=fit_calibration(answers.raw, answers.right))
@@ -111,8 +114,8 @@ def finish_panels(
     masks: Sequence[MaskedImage] = (),
     threshold: float | None = 0.5,
 ) -> Card:
-    """Calibrates the presence of panels on `held_out` chips; `threshold` on pixels: None takes that of the largest IoU
-    on `masks`. With `masks` that were not trained on, the card's config gets `area_spread`: relative error of
+    """Calibrates the presence of panels on `held_out` chips; `threshold` on pixels: None takes that of
+    `mask_threshold` on `masks`. With `masks` not trained on, the card's config gets `area_spread`: relative error of
     the area of a picture."""
     blank = _blank(origin, "panels", gsd_m, 0.5 if threshold is None else threshold)
     write_weights(weights, state, blank)
@@ -137,15 +140,17 @@ def finish_panels(
 
 
 def mask_threshold(maps: Sequence[Floats], masks: Sequence[MaskedImage]) -> float:
-    """The threshold on pixels, in steps of 0.05, with the largest IoU over all pixels of the pictures."""
+    """The threshold on pixels, in steps of 0.05, at which the area found is the area there is, among those of nearly the
+    largest IoU over all pixels of the pictures."""
     steps = np.arange(0.1, 0.95, 0.05)
-    both, either = np.zeros(len(steps)), np.zeros(len(steps))
+    both, either, area = np.zeros(len(steps)), np.zeros(len(steps)), np.zeros(len(steps))
     for probability, item in zip(maps, masks, strict=True):
         for index, step in enumerate(steps):
             found = probability >= step
             both[index] += int((found & item.mask).sum())
             either[index] += int((found | item.mask).sum())
-    return round(float(steps[int((both / np.maximum(either, 1)).argmax())]), 2)
+            area[index] += int(found.sum()) - int(item.mask.sum())
+    return nearest_within(steps, both / np.maximum(either, 1), np.abs(area))
 
 
 def area_spread(maps: Sequence[Floats], masks: Sequence[MaskedImage], threshold: float) -> float:

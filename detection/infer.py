@@ -65,6 +65,10 @@ def _require_picture(image: NDArray[np.uint8]) -> None:
         )
 
 
+ALL_VIEWS = "all"
+"""A card's config `views`: the mean over eight views of a picture is the weights' answer."""
+
+
 class Detector:
     """What all share: the network with its weights, an engine that is made when it is first needed, the card."""
 
@@ -225,10 +229,10 @@ class PanelSegmenter(Segmenter):
         """Picture (H x W x 3 uint8 RGB on the `gsd_m` grid) -> H x W probability of a panel, calibrated.
 
         `image_mask = segment(image) >= threshold`. `all_views`: the mean over eight views instead of one (see
-        `mean_over_views`). Raises `InvalidInputError` for another shape or type.
+        `mean_over_views`), as weights whose card says so always take. Raises `InvalidInputError` for another shape or type.
         """
         _require_picture(image)
-        if not all_views:
+        if not (all_views or self.card.config.get("views") == ALL_VIEWS):
             return calibrated(self.card, self.raw_probabilities(image)[0])
         return calibrated(self.card, mean_over_views(lambda view: self.raw_probabilities(view)[0], image))
 

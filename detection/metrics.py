@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.arrays import Floats, floats
+
+FLAT = 0.0025
+"""F1 or IoU that is no difference: thresholds this close to the best one are equally good by it."""
 
 
 @dataclass(frozen=True)
@@ -161,16 +165,26 @@ def fit_logistic(columns: NDArray[np.float64], target: NDArray[np.float64]) -> N
     return np.asarray(beta)
 
 
-def best_threshold(confidence: Floats, right: NDArray[np.bool_], objects: int) -> float:
-    """The threshold with the largest F1, in the middle between the neighbouring confidences."""
-    if len(confidence) == 0:
-        return 0.5
-    order = np.argsort(-confidence, kind="stable")
-    hits = np.cumsum(right[order])
-    f1 = 2 * hits / (np.arange(1, len(order) + 1) + objects)
-    at = int(f1.argmax())
-    lower = float(confidence[order[at + 1]]) if at + 1 < len(order) else 0.0
-    return (float(confidence[order[at]]) + lower) / 2
+def unbiased_threshold(parts: Sequence[tuple[Floats, NDArray[np.bool_], int]]) -> float:
+    """The threshold at which as many are found as there are, among those (steps of 0.01) of nearly the largest F1.
+
+    `parts`: confidences, whether each is right, number of objects; F1 and the surplus of each part weigh the same, however
+    many objects it has. Counts are what the thresholds are for, and around its peak F1 tells nothing apart (`FLAT`).
+    """
+    steps = np.round(np.arange(0.05, 0.96, 0.01), 2)
+    f1, surplus = np.zeros(len(steps)), np.zeros(len(steps))
+    for confidence, right, objects in parts:
+        chosen = confidence[None] >= steps[:, None]
+        found, hits = chosen.sum(axis=1), (chosen & right[None]).sum(axis=1)
+        f1 += 2 * hits / np.maximum(found + objects, 1) / len(parts)
+        surplus += (found - objects) / max(objects, 1) / len(parts)
+    return nearest_within(steps, f1, np.abs(surplus))
+
+
+def nearest_within(steps: NDArray[np.float64], merit: NDArray[np.float64], gap: NDArray[np.float64]) -> float:
+    """Of the steps whose merit is within `FLAT` of the largest, the one with the smallest gap."""
+    near = np.flatnonzero(merit >= merit.max() - FLAT)
+    return round(float(steps[near[gap[near].argmin()]]), 2)
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from detection.dataset import LabelledImage, Picture, picture_path, read_boxes_f
 from detection.models.backbone import load_imagenet
 from detection.models.vehicles import VehicleMaps, VehicleNet
 from detection.orient import bounds, corners
+from detection.tiling import GRAIN
 
 GSD_M = 0.15
 """Metres per pixel of the model grid."""
@@ -44,11 +45,16 @@ _SECOND_PART = {"parkinglot": 24, "freeway": 24, "buildings": 24}
 CUT_UNLABELLED = ("kit",)
 """Sources whose labels leave out most vehicles that the picture's border cuts. In views of these the frame cuts likewise:
 the network learns to leave them out in pictures of that kind, wherever a tile ends; another tile sees those whole."""
+_AIRBORNE = ("catslab", "kit")
 _WHOLE, _NEARLY_WHOLE = 0.9, 0.75
 """There: share of a vehicle's box that must show for a label, and below which it is ground."""
 _EDGE_M = 3.0
 """Bays are cut without this margin of such pictures."""
 
+_AS_IT_IS = 0.6
+"""Chance that light and sharpness of a drone or aerial photograph are not changed."""
+_FILLED_UP = 0.5
+"""Chance that a canvas ends a few pixels early, right and below."""
 _COVERED = 0.3
 """Chance that crowns, roofs or gantries hide parts of vehicles in a view."""
 _LEAST_SEEN = 0.4
@@ -79,7 +85,7 @@ class Mix:
 
 MIXES = (
     Mix(0.25, 0.45, 0.0), Mix(0.25, 0.45, 0.45), Mix(0.8, 0.45, 0.45), Mix(1.0, 0.35, 0.45), Mix(1.0, 0.4, 0.6, 1.6),
-    Mix(1.0, 0.4, 0.6, 2.0),
+    *(Mix(1.0, 0.4, 0.6, 2.0),) * 3,
 )  # fmt: skip
 """The parts of training in turn. From the third on the goods of rendered sites are shown more often: to a network that has
 learnt packed cars, rows of pallets look like them."""
@@ -116,7 +122,7 @@ def real_pools(data: Path) -> tuple[Pool, ...]:
     images = [i for i in read_boxes_folder(data / "vehicles", "train") if i.group not in HELD_OUT]
     drone = tuple(i for i in images if i.source != "kit")
     aerial = tuple(i for i in images if i.source == "kit")
-    pools = (Pool(0.5, drone), Pool(0.35, aerial), Pool(0.15, bare_pictures(data / "land_use")))
+    pools = (Pool(0.75, drone), Pool(0.35, aerial), Pool(0.15, bare_pictures(data / "land_use")))
     return tuple(pool for pool in pools if pool.images)
 
 
@@ -194,13 +200,14 @@ def mosaic(
     """One training picture: canvas, boxes N x 4, (length, heading) N x 2, ignore M x 4; all in canvas pixels."""
     weights = np.array([pool.weight for pool in pools])
     weights /= weights.sum()
-    canvas = np.zeros((CROP, CROP, 3), np.uint8)
+    canvas = np.full((CROP, CROP, 3), 127, np.uint8)
     boxes, shapes, ignores = [], [], []
-    for x0, y0, x1, y1 in _cells(rng):
+    for x0, y0, x1, y1 in _cells(*_shown(rng), rng):
         pool = pools[int(rng.choice(len(pools), p=weights))]
         item = pool.images[int(rng.integers(len(pool.images)))]
         patch, box, shape, ignore = view(item, x1 - x0, y1 - y0, rng)
-        canvas[y0:y1, x0:x1] = photometric(patch, rng)
+        as_it_is = item.source in _AIRBORNE and rng.random() < _AS_IT_IS
+        canvas[y0:y1, x0:x1] = patch if as_it_is else photometric(patch, rng)
         shift = floats([x0, y0, x0, y0])
         boxes.append(box + shift)
         shapes.append(shape)
@@ -208,16 +215,24 @@ def mosaic(
     return canvas, np.concatenate(boxes), np.concatenate(shapes), np.concatenate(ignores)
 
 
-def _cells(rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
+def _shown(rng: np.random.Generator) -> tuple[int, int]:
+    """Width and height of what a canvas shows; the rest, right and below, is filled up as inference fills tiles up."""
+    if rng.random() >= _FILLED_UP:
+        return CROP, CROP
+    right, below = (int(v) for v in rng.integers(0, GRAIN, 2))
+    return CROP - right, CROP - below
+
+
+def _cells(width: int, height: int, rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
     kind = rng.random()
     x, y = (int(v) for v in rng.integers(CROP * 3 // 8, CROP * 5 // 8, 2))
     if kind < 0.4:
-        return [(0, 0, CROP, CROP)]
+        return [(0, 0, width, height)]
     if kind < 0.6:
-        return [(0, 0, x, CROP), (x, 0, CROP, CROP)]
+        return [(0, 0, x, height), (x, 0, width, height)]
     if kind < 0.8:
-        return [(0, 0, CROP, y), (0, y, CROP, CROP)]
-    return [(0, 0, x, y), (x, 0, CROP, y), (0, y, x, CROP), (x, y, CROP, CROP)]
+        return [(0, 0, width, y), (0, y, width, height)]
+    return [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
 
 
 def view(

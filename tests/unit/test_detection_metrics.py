@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from detection.arrays import floats
+from detection.arrays import Floats, floats
 from detection.metrics import (
+    FLAT,
     Counted,
-    best_threshold,
     binary_scores,
     calibrate,
     calibration_error,
@@ -18,6 +19,7 @@ from detection.metrics import (
     iou,
     match,
     suppress,
+    unbiased_threshold,
     undecided,
     wilson,
 )
@@ -69,19 +71,29 @@ def test_calibration_recovers_what_made_the_outcomes() -> None:
     assert fit_calibration(raw, right) == pytest.approx((slope, intercept), abs=0.1)
 
 
-@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=40))
-def test_no_threshold_beats_the_best(pairs: list[tuple[float, bool]]) -> None:
+def _f1(confidence: Floats, right: NDArray[np.bool_], objects: int, threshold: float) -> float:
+    chosen = confidence >= threshold
+    return float(2 * right[chosen].sum() / max(1, chosen.sum() + objects))
+
+
+@given(st.lists(st.tuples(st.floats(0.05, 0.95), st.booleans()), min_size=1, max_size=40))
+def test_no_threshold_beats_the_unbiased_one_by_more_than_is_flat(pairs: list[tuple[float, bool]]) -> None:
     confidence = floats([p for p, _ in pairs])
     right = np.array([r for _, r in pairs])
     objects = int(right.sum()) + 2
+    best = max(_f1(confidence, right, objects, float(step)) for step in np.round(np.arange(0.05, 0.96, 0.01), 2))
+    assert _f1(confidence, right, objects, unbiased_threshold([(confidence, right, objects)])) >= best - FLAT - 1e-9
 
-    def f1(threshold: float) -> float:
-        chosen = confidence >= threshold
-        return float(2 * right[chosen].sum() / (chosen.sum() + objects))
 
-    best = max(f1(float(p)) for p in confidence)
-    if len(set(confidence.tolist())) == len(confidence):
-        assert f1(best_threshold(confidence, right, objects)) == pytest.approx(best)
+def test_of_equally_good_thresholds_the_one_that_counts_right_is_taken() -> None:
+    sure, false, more = np.full(4000, 0.9), np.full(8, 0.6), np.full(16, 0.3)
+    confidence = np.concatenate([sure, false, more]).astype(np.float32)
+    right = np.concatenate([np.ones(4000, np.bool_), np.zeros(8, np.bool_), np.arange(16) % 2 == 0])
+    assert unbiased_threshold([(confidence, right, 4020)]) <= 0.3
+    assert 0.3 < unbiased_threshold([(confidence, right, 4009)]) <= 0.6
+    assert 0.6 < unbiased_threshold([(confidence, right, 4000)]) <= 0.9
+    few = (floats([0.9, 0.9]), np.array([True, True]), 2)
+    assert 0.3 < unbiased_threshold([few, (confidence, right, 4009)]) <= 0.6, "each part counts, however small"
 
 
 def test_yes_no_scores_by_hand() -> None:

@@ -122,6 +122,17 @@ def test_threshold_on_pixels_is_that_of_the_largest_iou() -> None:
     assert 0.3 < mask_threshold([probability], [item]) <= 0.8
 
 
+def test_of_thresholds_with_the_same_iou_the_one_with_the_right_area_is_taken() -> None:
+    left = np.zeros((400, 400), np.bool_)
+    left[:, :200] = True
+    item = MaskedImage("m", 0.2, np.zeros((400, 400, 3), np.uint8), left)
+    probability = np.full((400, 400), 0.05, np.float32)
+    probability[:, :200] = 0.9
+    probability[:200, 199] = 0.32
+    probability[:201, 200] = 0.52
+    assert 0.32 < mask_threshold([probability], [item]) <= 0.52, "200 pixels missed and 201 false: as much as there is"
+
+
 def test_photographs_alone_show_nothing_drawn() -> None:
     ground = Background(np.full((300, 300, 3), 150, np.uint8), 0.3, None)
     picture, target = BarePool([ground]).sample(np.random.default_rng(3))
