@@ -3,7 +3,8 @@
 Bands are told by their descriptions or by the tag BANDS (comma separated, one name per band): `B02 B03 B04 B08 B11 B12`
 (Sentinel-2; B8A where there is no B08), `SR_B2 ... SR_B7` (Landsat 8 and 9), or `blue green red nir swir16 swir22`.
 Reflectance = number x scale + offset, read in this order from the bands' own scale and offset, the tags REFLECTANCE_SCALE
-and REFLECTANCE_OFFSET, the tag PROCESSING_BASELINE (Sentinel-2: 0.1 is subtracted from 04.00 on), else the sensor's custom.
+and REFLECTANCE_OFFSET, the tag PROCESSING_BASELINE (Sentinel-2: 0.1 is subtracted from 04.00 on; `N0509` is 05.09), else
+the sensor's custom: Landsat's (collection 2) where the bands or a tag name it, Sentinel-2's otherwise.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _COLOURS = {
 }  # fmt: skip
 _NUMBERED = re.compile(r"^(SR_)?B0?(\d{1,2}A?)(?![0-9A-Z])", re.IGNORECASE)
 _LANDSAT_SCALING = (2.75e-5, -0.2)
+_LANDSAT_L1_SCALING = (2e-5, -0.1)
+"""Without the angle of the sun, and so not quite a reflectance."""
 _SENTINEL2_SCALING = (1e-4, 0.0)
 _SENTINEL2_OFFSET = -0.1
 _OFFSET_SINCE = 4.0
@@ -67,25 +70,27 @@ def spectral_of(dataset: Any) -> Spectral | None:
     names = [name or "" for name in dataset.descriptions]
     if not any(names):
         names = [name.strip() for name in tags.get("BANDS", "").split(",")]
-    bands, landsat = _bands(names, tags)
+    bands, landsat, surface = _bands(names, tags)
     if not all(name in bands for name in NEEDED):
         return None
     if not all(name in bands for name in HELPFUL):
         bands = {name: bands[name] for name in NEEDED}
-    scaling = _scaling(dataset, list(bands.values()), tags, landsat)
+    level = _level(tags)
+    usual = None if not landsat else _LANDSAT_L1_SCALING if level == "l1c" else _LANDSAT_SCALING
+    scaling = _scaling(dataset, list(bands.values()), tags, usual, surface)
     if scaling is None or not (0 < scaling[0] <= 1 and abs(scaling[1]) <= 1):
         return None
-    level = _level(tags)
-    return Spectral(bands, *scaling, level or "l2a", bool(level) or landsat)
+    return Spectral(bands, *scaling, level or "l2a", bool(level) or surface)
 
 
-def _bands(names: Sequence[str], tags: Mapping[str, str]) -> tuple[dict[str, int], bool]:
-    """Number by colour, and whether they are Landsat's."""
+def _bands(names: Sequence[str], tags: Mapping[str, str]) -> tuple[dict[str, int], bool, bool]:
+    """Number by colour, whether they are Landsat's, and whether their names say surface reflectance."""
     platform = " ".join(tags.get(key, "") for key in _PLATFORM_TAGS).lower()
     found = [match for name in names if (match := _NUMBERED.match(name.strip())) is not None]
     surface = any(match[1] for match in found)
     landsat = surface or "landsat" in platform
-    if landsat and (re.search(r"landsat[ _-]?[1-7]\b", platform) or not any(match[2] == "6" for match in found)):
+    late = re.search(r"landsat[ _-]?[89]\b", platform) or any(match[2] == "6" for match in found)
+    if landsat and (re.search(r"landsat[ _-]?[1-7]\b", platform) or not late):
         found = []  # older Landsats count their bands differently
     table = _LANDSAT8 if landsat else _SENTINEL2
     bands: dict[str, int] = {}
@@ -99,13 +104,16 @@ def _bands(names: Sequence[str], tags: Mapping[str, str]) -> tuple[dict[str, int
             bands.setdefault(colour, number)
     if narrow and not landsat:
         bands.setdefault("nir", narrow)
-    return bands, landsat and bool(found)
+    return bands, landsat, surface
 
 
 def _scaling(
-    dataset: Any, numbers: Sequence[int], tags: Mapping[str, str], landsat: bool
+    dataset: Any, numbers: Sequence[int], tags: Mapping[str, str], landsat: tuple[float, float] | None, surface: bool
 ) -> tuple[float, float, bool] | None:
-    """(scale, offset, whether they are stated); None when bands differ in them or a tag is no number."""
+    """(scale, offset, whether they are stated); None when bands differ in them or a tag is no number.
+
+    `landsat`: its custom, stated where the bands' names say `surface`.
+    """
     own = {(float(dataset.scales[n - 1]), float(dataset.offsets[n - 1])) for n in numbers}
     if len(own) > 1:
         return None
@@ -118,18 +126,25 @@ def _scaling(
             return float(tags.get("REFLECTANCE_SCALE", usual)), float(tags.get("REFLECTANCE_OFFSET", "0")), True
         if "float" in dataset.dtypes[0]:
             return 1.0, 0.0, True
-        if landsat:
-            return *_LANDSAT_SCALING, True
+        if landsat is not None:
+            return *landsat, surface
         if "PROCESSING_BASELINE" in tags:
-            late = float(tags["PROCESSING_BASELINE"].lstrip("Nn")) >= _OFFSET_SINCE
+            late = _baseline(tags["PROCESSING_BASELINE"]) >= _OFFSET_SINCE
             return _SENTINEL2_SCALING[0], _SENTINEL2_OFFSET if late else 0.0, True
     except ValueError:
         return None
     return *_SENTINEL2_SCALING, False
 
 
+def _baseline(said: str) -> float:
+    """`05.09`, `N05.09`, and as products are named `N0509` or `0509`: 5.09."""
+    digits = said.strip().lstrip("Nn")
+    return float(digits) if len(digits) != 4 or not digits.isdigit() else int(digits) / 100
+
+
 def _level(tags: Mapping[str, str]) -> str:
+    """`l1c`, `l2a`, or nothing; the 2A in the name of the satellite S2A says no level."""
     said = " ".join(tags.get(key, "") for key in _LEVEL_TAGS).upper()
-    if re.search(r"L?2A|L2SP|L2SR|\bL2\b", said):
+    if re.search(r"(MSI|L|\b)2A(?![0-9A-Z])|L2SP|L2SR|\bL2\b", said):
         return "l2a"
-    return "l1c" if re.search(r"L?1C|L1TP|L1GT|L1GS|\bL1\b", said) else ""
+    return "l1c" if re.search(r"(MSI|L|\b)1C(?![0-9A-Z])|L1TP|L1GT|L1GS|\bL1\b", said) else ""

@@ -53,6 +53,8 @@ def told(path: Path) -> Spectral | None:
         (("B02_20m", "B03_20m", "B04_20m", "B8A_20m", "B11_20m"), {}, (1, 2, 3, 4)),
         (("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"), {}, (2, 3, 4, 5, 6, 7)),
         (("B2", "B3", "B4", "B5", "B6", "B7"), {"PLATFORM": "landsat-9"}, (1, 2, 3, 4, 5, 6)),
+        (("SR_B2", "SR_B3", "SR_B4", "SR_B5"), {"PLATFORM": "LANDSAT_8"}, (1, 2, 3, 4)),
+        (("SR_B2", "SR_B3", "SR_B4", "SR_B5"), {}, None),
         (("nir", "Red", "green", "blue"), {}, (4, 3, 2, 1)),
         (("", "", "", "", "", ""), {"BANDS": ",".join(SENTINEL2)}, (1, 2, 3, 4, 5, 6)),
         (("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B7"), {"SPACECRAFT_ID": "LANDSAT_7"}, None),
@@ -75,7 +77,11 @@ def test_bands_are_told_by_their_names(
         (SENTINEL2, {}, (1e-4, 0.0, False)),
         (SENTINEL2, {"PROCESSING_BASELINE": "05.09"}, (1e-4, -0.1, True)),
         (SENTINEL2, {"PROCESSING_BASELINE": "03.01"}, (1e-4, 0.0, True)),
+        (SENTINEL2, {"PROCESSING_BASELINE": "N0301"}, (1e-4, 0.0, True)),
+        (SENTINEL2, {"PROCESSING_BASELINE": "0509"}, (1e-4, -0.1, True)),
         (SENTINEL2, {"REFLECTANCE_OFFSET": "-0.1"}, (1e-4, -0.1, True)),
+        (BANDS, {"PLATFORM": "landsat-8"}, (2.75e-5, -0.2, False)),
+        (("B2", "B3", "B4", "B5", "B6", "B7"), {"PLATFORM": "LANDSAT_8", "PROCESSING_LEVEL": "L1TP"}, (2e-5, -0.1, False)),
         (("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"), {}, (2.75e-5, -0.2, True)),
     ],
 )
@@ -97,6 +103,18 @@ def test_level_and_own_scale_are_read(tmp_path: Path) -> None:
     floats = bands_file(tmp_path / "f.tif", SENTINEL2, np.full((6, 64, 64), 0.2, np.float32))
     found = told(floats)
     assert found is not None and (found.scale, found.offset, found.level_stated) == (1.0, 0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("product", "level"),
+    [
+        ("S2A_MSIL1C_20260504T025551_N0511_R032_T50RQV", "l1c"), ("S2C_MSIL2A_20260504T025551_N0511_R032_T50RQV", "l2a"),
+        ("LC09_L1TP_123032_20260504", "l1c"), ("Level-2A", "l2a"), ("S2A_20260504", ""),
+    ],
+)  # fmt: skip
+def test_the_satellites_name_says_no_level(tmp_path: Path, product: str, level: str) -> None:
+    found = told(bands_file(tmp_path / "s.tif", SENTINEL2, PRODUCT_ID=product))
+    assert found is not None and (found.level, found.level_stated) == (level or "l2a", bool(level))
 
 
 @pytest.mark.parametrize("scale", ["0", "-1e-4", "nan", "many"])
