@@ -55,7 +55,7 @@ class SkyFigures:
 
     nodata_share: float
     cloud_share: float | None
-    """Of what holds data; None when no model is installed."""
+    """Of what holds data; None when no model is installed or the scene around the site is too narrow for it."""
     shadow_share: float | None
     """Of what is not under cloud."""
     haze: float | None
@@ -93,7 +93,10 @@ class CoarseJudge:
             "level": spectral.level, "level_stated": spectral.level_stated, "scale": spectral.scale,
             "offset": spectral.offset, "scaling_stated": spectral.scaling_stated,
         }
-        if reason == NO_MODEL:
+        if reason == NO_MODEL and self.model is not None:
+            reason = "nodata"
+            told["detail"] = f"less than {LEAST_PX * GSD_M:.0f} m of the scene around the site: too little to judge clouds"
+        elif reason == NO_MODEL:
             told["detail"] = "clouds were not judged: install collateral-watch with the extra [sentinel2] and scan again"
         return reason, told, pixels.cost
 

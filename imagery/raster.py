@@ -121,7 +121,10 @@ def inspect(path: Path, driver: str = DRIVER, spectral: bool = False) -> RasterF
             _check_header(path, dataset, sha256)
             _check_blocks(path, dataset, length, sha256)
             allowed = GSD_RANGE_M if named is None else (COARSE_M, COARSEST_M)
-            gsd_m = _ground_sampling_distance(path, dataset, sha256, allowed)
+            remedy = "check the unit of the transform" + (
+                "" if named is None else "; a finer picture is read as red, green, blue of 8 bit"
+            )
+            gsd_m = _ground_sampling_distance(path, dataset, sha256, allowed, remedy)
             bands = _colour_bands(dataset)
             if named is not None:
                 bands = (named.bands["red"], named.bands["green"], named.bands["blue"])
@@ -239,7 +242,9 @@ def block_extent(
     return None if offset is None or length is None else (int(offset), int(length))
 
 
-def _ground_sampling_distance(path: Path, dataset: Any, sha256: str, allowed: tuple[float, float]) -> float:
+def _ground_sampling_distance(
+    path: Path, dataset: Any, sha256: str, allowed: tuple[float, float], remedy: str
+) -> float:
     try:
         to_lonlat = Transformer.from_crs(dataset.crs.to_wkt(), "EPSG:4326", always_xy=True)
     except (CRSError, ProjError) as error:
@@ -259,7 +264,7 @@ def _ground_sampling_distance(path: Path, dataset: Any, sha256: str, allowed: tu
         raise RasterRejectedError(
             path, Reason.ABSURD_GSD,
             f"a pixel is {across:.4g} x {down:.4g} m on the ground; {allowed[0]} to {allowed[1]} m is read: "
-            "check the unit of the transform.", sha256,
+            f"{remedy}.", sha256,
         )
     return gsd_m
 

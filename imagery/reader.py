@@ -117,7 +117,7 @@ class Reflectances:
     bands: Mapping[str, NDArray[np.float32]]
     """Reflectance by name, rows x columns each; 0 where not valid."""
     valid: NDArray[np.bool_]
-    """Rows x columns, False where any band holds no data."""
+    """Rows x columns, False where no band holds data."""
     cost: ReadCost
 
 

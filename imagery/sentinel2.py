@@ -102,8 +102,10 @@ def cloud_classes(bands: Mapping[str, NDArray[np.float32]], level: Level = "l2a"
     if len(shapes) > 1 or min(next(iter(shapes))) < LEAST_PX:
         raise InvalidInputError(f"Bands of {sorted(shapes)} pixels; resample them to one grid of {LEAST_PX} or more a side.")
     stack = np.stack([np.asarray(bands[name], np.float32) for name in order], axis=-1)
-    if not np.isfinite(stack).all() or np.percentile(stack, 99) > 2.5:
-        raise InvalidInputError("The bands are no reflectances from 0 to 1; divide digital numbers by 10,000.")
+    if not np.isfinite(stack).all() or np.percentile(stack, 99) > 2.5 or stack.min() < -1:
+        raise InvalidInputError(
+            "The bands are no reflectances from 0 to 1; divide digital numbers by 10,000, and say which value is no data."
+        )
     return _run(stack, tuple(order), level, threads)
 
 

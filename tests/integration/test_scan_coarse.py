@@ -96,6 +96,20 @@ def test_numbers_that_are_no_reflectances_are_refused(settings: Settings, pool: 
 
 
 @with_extra
+def test_a_scene_too_narrow_for_the_model_does_not_ask_for_its_installation(
+    settings: Settings, pool: Pool, tmp_path: Path
+) -> None:
+    scene = paint_scene(EDGE, Weather(), 5)
+    where = slice(300 - 47, 300 + 47), slice(440 - 23, 440 + 23)
+    cut = SpectralScene({name: band[where] for name, band in scene.bands.items()}, scene.depth[where], scene.shade[where])
+    west, north = WEST + where[1].start * GSD_M, NORTH - where[0].start * GSD_M
+    write_scene(tmp_path / "narrow.tif", cut, EPSG, west, north, TAKEN, PROCESSING_BASELINE="03.01")
+    assert run_scan(str(tmp_path), settings, pool).rejected == {"nodata": 1}
+    figures = rows(pool)[CLEAR].figures
+    assert figures["nodata_share"] < 0.1 and "480 m" in figures["detail"]
+
+
+@with_extra
 def test_each_site_gets_its_verdict_and_none_a_usable_picture(settings: Settings, pool: Pool, inbox: Path) -> None:
     summary = run_scan(str(inbox), settings, pool)
     assert (summary.windows, summary.done, summary.failed, summary.observations) == (2, 0, 0, 0)

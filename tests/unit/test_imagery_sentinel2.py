@@ -51,6 +51,12 @@ class TestWithTheExtra:
         again = cloud_classes(scene()) == CLOUD
         assert (again == found).all(), "the network that is kept answers as the first time"
 
+    def test_a_fill_value_that_nobody_declared_is_refused(self) -> None:
+        bands = scene()
+        bands["nir"][:60] = -9999
+        with pytest.raises(InvalidInputError, match="no data"):
+            cloud_classes(bands)
+
     def test_what_is_no_reflectance_is_refused(self) -> None:
         bands = scene()
         with pytest.raises(InvalidInputError, match="divide digital numbers"):

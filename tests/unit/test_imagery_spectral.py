@@ -139,7 +139,7 @@ def test_only_the_scan_takes_them(tmp_path: Path) -> None:
     [
         (("",) * 6, 10.0, Reason.WRONG_BANDS, "BANDS=B02"),
         (("",) * 4, 10.0, Reason.WRONG_TYPE, "BANDS=B02"),
-        (SENTINEL2, 2.0, Reason.ABSURD_GSD, "5.0 to 62.0 m"),
+        (SENTINEL2, 2.0, Reason.ABSURD_GSD, "5.0 to 62.0 m is read: .* finer picture is read as .* 8 bit"),
         (SENTINEL2, 300.0, Reason.ABSURD_GSD, "5.0 to 62.0 m"),
     ],
 )
