@@ -22,7 +22,7 @@ from iot.areas import Areas, outside_m, to_metres
 from iot.routes import LEAST_STOP_S as SHORTEST_STOP_S
 from iot.routes import Stop, Track, UsualWay, stops
 from iot.signals import Signal
-from iot.tracks import LEAST_STOP_S, DayTrack, carried_steps, contradicted, near, reported, step_km_h
+from iot.tracks import LEAST_STOP_S, DayTrack, carried_steps, contradicted, lasting_s, near, reported, step_km_h
 
 LEAST_TRIP_M = 200.0
 """Less is manoeuvring, or the scatter of positions."""
@@ -197,10 +197,17 @@ class _Maker:
                 else:
                     most = float(np.nanmax(marks.most[run]))
                 flag = self._flag(marks.kind, begin, end, round(most, 2), self._right.xy[around])
-                if marks.kind == "outside_region":
-                    both = np.fmin(marks.most[begin:end], marks.most[begin + 1 : end + 1])
-                    flag = {**flag, "sure": round(float(both.max(initial=0.0)), 2)}
-                yield flag
+                yield {**flag, **self._sure(marks, begin, end)}
+
+    def _sure(self, marks: _Marks, begin: int, end: int) -> Mapping[str, float]:
+        """What the day's observation will say of these positions at least; nothing for most marks."""
+        if marks.kind == "outside_region":
+            both = np.fmin(marks.most[begin:end], marks.most[begin + 1 : end + 1])
+            return {"sure": round(float(both.max(initial=0.0)), 2)}
+        if marks.kind == "forbidden_area":
+            inside = lasting_s(self._right, round(self._tracker.interval_s * 1e6))[begin + 1 : end + 1]
+            return {"sure": round(float(inside.sum()) / 3600, 4)}
+        return {}
 
     def _jumps(self, first: int, last: int) -> Iterator[Mapping[str, Any]]:
         """Positions that cannot be between two that can, or after the last: how far they lie from the one before."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from collateral.db.alerts import Alert, AlertEvent
+from collateral.db.alerts import ENGINE, Alert, AlertEvent
 from collateral.domain import AlertState, Priority, SubjectKind
 from scoring.findings import Finding, Sample
 from scoring.policy import RulePolicy
@@ -40,6 +40,7 @@ class Held:
     state: AlertState
     expires_at: datetime | None = None
     cleared_at: datetime | None = None
+    cleared_by: str = ""
     alert_id: int | None = None
     """None until it is written."""
     told_until: datetime | None = None
@@ -94,14 +95,8 @@ class AlertBook:
     """Alerts of one site (or of the loans) through time; takes what is stored and what this run decides."""
 
     def __init__(self, alerts: Iterable[Alert] = (), events: Iterable[AlertEvent] = ()) -> None:
-        ends = {event.alert_id: event.at for event in events if event.state is AlertState.CLEARED}
-        self._held: list[Held] = [
-            Held(
-                one.rule, one.subject_id, one.raised_at, one.state, one.expires_at, ends.get(one.alert_id), one.alert_id,
-                _told_until(one.evidence),
-            )
-            for one in alerts
-        ]
+        ends = {event.alert_id: event for event in events if event.state is AlertState.CLEARED}
+        self._held: list[Held] = [_held(one, ends.get(one.alert_id)) for one in alerts]
 
     def standing(self, rule: str, subject_id: str, at: datetime) -> Held | None:
         """The alert of this rule and subject that stands at `at`."""
@@ -118,19 +113,23 @@ class AlertBook:
     def step(
         self, rule: str, policy: RulePolicy, finding: Finding, site_id: str, at: datetime, whole_days: bool = True
     ) -> Transition | None:
-        """Decides about one finding and remembers the outcome; not `whole_days`: samples are stretches of a day."""
+        """Decides about one finding and remembers the outcome.
+
+        Nothing is raised where another run, which began later and was quicker, has raised it already. Not `whole_days`:
+        samples are stretches of a day that is not judged; what the engine cleared for the days before says nothing of them.
+        """
         held = self.standing(rule, finding.subject_id, at)
-        over = [one for one in self._of(rule, finding.subject_id) if one.cleared_at]
-        ends = [one.cleared_at for one in over if one.cleared_at]
-        ended = max(ends + [one.told_until for one in over if one.told_until and whole_days], default=None)
-        move = decide(policy, finding.samples, at, held, ended)
-        if move is None:
+        known = self._of(rule, finding.subject_id)
+        ends = [one.cleared_at for one in known if one.cleared_at and (whole_days or one.cleared_by != ENGINE)]
+        told = [one.told_until for one in known if one.told_until and one.cleared_at and whole_days]
+        move = decide(policy, finding.samples, at, held, max(ends + told, default=None))
+        if move is None or (move is Move.RAISE and any(one.raised_at > at for one in known)):
             return None
         if move is Move.RAISE:
             self._held.append(Held(rule, finding.subject_id, at, AlertState.OPEN))
         elif held is not None:
             changed = (
-                replace(held, state=AlertState.CLEARED, cleared_at=at)
+                replace(held, state=AlertState.CLEARED, cleared_at=at, cleared_by=ENGINE)
                 if move is Move.CLEAR
                 else replace(held, state=AlertState.OPEN, expires_at=None)
             )
@@ -145,9 +144,13 @@ class AlertBook:
         return [one for one in self._held if one.rule == rule and one.subject_id == subject_id]
 
 
-def _told_until(evidence: Mapping[str, object]) -> datetime | None:
-    told = evidence.get(TOLD_UNTIL)
-    return None if told is None else datetime.fromisoformat(str(told))
+def _held(one: Alert, end: AlertEvent | None) -> Held:
+    told = one.evidence.get(TOLD_UNTIL)
+    held = Held(
+        one.rule, one.subject_id, one.raised_at, one.state, one.expires_at, alert_id=one.alert_id,
+        told_until=None if told is None else datetime.fromisoformat(str(told)),
+    )
+    return held if end is None else replace(held, cleared_at=end.at, cleared_by=end.actor)
 
 
 def evidence_of(policy: RulePolicy, samples: Sequence[Sample]) -> dict[str, object]:

@@ -6,7 +6,8 @@ what that day's observation will say of the same positions, so nothing is raised
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from collateral.db.journeys import Journey
@@ -18,18 +19,47 @@ from scoring.policy import RulePolicy
 
 PRESENT = timedelta(days=3)
 """Trips and stops that ended longer ago belong to days that are judged."""
-RULES = {
-    "left_region": ("outside_region", "sure", "outside_region_m"),
-    "forbidden_area": ("forbidden_area", "most", "forbidden_area_hours"),
+
+
+@dataclass(frozen=True)
+class AreaRule:
+    """Where the figure of a rule comes from."""
+
+    flag: str
+    """Kind of flag; its `sure` is the figure."""
+    quantity: str
+    """The observation that will say the same of the whole day."""
+    joined: Callable[[Iterable[float]], float]
+    """Figure of a stretch from those of the trips and stops it goes through."""
+
+
+RULES: Mapping[str, AreaRule] = {
+    "left_region": AreaRule("outside_region", "outside_region_m", max),
+    "forbidden_area": AreaRule("forbidden_area", "forbidden_area_hours", sum),
 }
-"""Rule -> kind of flag, its figure, and the observation that will say the same of the whole day."""
 
 
-def speakers(devices: Sequence[Device]) -> dict[str, str]:
-    """Thing -> its tracker; of several the first by id, as in the observations."""
+@dataclass(frozen=True)
+class _Stretch:
+    """One stay on the wrong side of an area."""
+
+    journey: Journey
+    """The last it goes through."""
+    begins: datetime
+    ends: datetime
+    figure: float
+
+
+def speakers(devices: Sequence[Device], heard: Collection[str]) -> dict[str, str]:
+    """Thing -> its tracker; of several the first by id, as in the observations.
+
+    Args:
+        devices: of one site.
+        heard: devices that ever sent a position; others are no trackers yet.
+    """
     found: dict[str, str] = {}
     for device in sorted(devices, key=lambda one: one.device_id, reverse=True):
-        if device.asset_id and "longitude_deg" in device.quantities:
+        if device.asset_id and device.device_id in heard:
             found[device.asset_id] = device.device_id
     return found
 
@@ -49,27 +79,49 @@ def present_findings(
     """
     first, last = calendar.last_due(at) + timedelta(days=1), calendar.local_day(at)
     mine = [one for one in journeys if first <= one.day <= last and tracker_of.get(one.asset_id) == one.device_id]
-    for name, (kind, figure, quantity) in RULES.items():
+    for name, area in RULES.items():
         rule = rules.get(name)
         if rule is None or rule.raise_count > 1:
             continue
         for asset in sorted({one.asset_id for one in mine}):
-            samples = sorted(
-                (
-                    _sample(one, flag, float(flag.get(figure, 0.0)), quantity, calendar)
-                    for one in mine if one.asset_id == asset for flag in one.flags if flag["kind"] == kind
-                ),
-                key=lambda sample: sample.at,
-            )
-            found = tuple(one for one in samples if one.figure >= rule.raise_at)
+            stretches = _stretches([one for one in mine if one.asset_id == asset], area)
+            found = tuple(_sample(one, area, calendar) for one in stretches if one.figure >= rule.raise_at)
             if found:
                 yield name, Finding(SubjectKind.ASSET, asset, found)
 
 
-def _sample(one: Journey, flag: Mapping[str, object], figure: float, quantity: str, calendar: SiteCalendar) -> Sample:
-    """Dated by the stretch's begin: what goes on after a person cleared the alert raises no second one the same day."""
-    facts = {quantity: figure, "device": one.device_id, "day": one.day.isoformat()}
-    until = calendar.at_local(one.day + timedelta(days=1), 0)
-    return Sample(
-        datetime.fromisoformat(str(flag["from"])), figure, (), {"inside": facts, TOLD_UNTIL: until.isoformat()}
+def _stretches(journeys: Sequence[Journey], area: AreaRule) -> list[_Stretch]:
+    """By begin; one that goes on from a trip into the next stop (or after a silence) is one, within a day."""
+    found: list[_Stretch] = []
+    for journey in sorted(journeys, key=lambda one: one.begins):
+        before = found[-1] if found else None
+        mine = sorted(
+            (_stretch(journey, flag) for flag in journey.flags if flag["kind"] == area.flag), key=lambda one: one.begins
+        )
+        if before is not None and mine and _goes_on(before, mine[0]):
+            figure = area.joined((before.figure, mine[0].figure))
+            found[-1] = replace(mine[0], begins=before.begins, figure=figure)
+            mine = mine[1:]
+        found += mine
+    return found
+
+
+def _stretch(journey: Journey, flag: Mapping[str, object]) -> _Stretch:
+    begins, ends = (datetime.fromisoformat(str(flag[name])) for name in ("from", "to"))
+    return _Stretch(journey, begins, ends, float(str(flag.get("sure", 0.0))))
+
+
+def _goes_on(before: _Stretch, after: _Stretch) -> bool:
+    """Trips and stops share a position: what is between two that touch their ends is a silence at most."""
+    return (
+        before.journey.day == after.journey.day
+        and before.ends == before.journey.ends
+        and after.begins == after.journey.begins
     )
+
+
+def _sample(one: _Stretch, area: AreaRule, calendar: SiteCalendar) -> Sample:
+    """Dated by the stretch's begin: what goes on after a person cleared the alert raises no second one the same day."""
+    facts = {area.quantity: one.figure, "device": one.journey.device_id, "day": one.journey.day.isoformat()}
+    until = calendar.at_local(one.journey.day + timedelta(days=1), 0)
+    return Sample(one.begins, one.figure, (), {"inside": facts, TOLD_UNTIL: until.isoformat()})

@@ -6,7 +6,7 @@ import logging
 import time
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from collateral.db import alerts as alert_rows
 from collateral.db import coverage as coverage_rows
-from collateral.db import outbox, reference
+from collateral.db import outbox, reference, rollups
 from collateral.db import scores as score_rows
 from collateral.db.journeys import Journey, flagged_journeys
 from collateral.db.observations import observation_revisions
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 EVALUATION_HOUR = 6
 """Days are judged at this local hour, when the day before is complete and reported."""
+_POSITION = ("longitude_deg", "latitude_deg")
 STALE = timedelta(days=1)
 """No score stands longer than this: silence must be seen in it."""
 
@@ -137,28 +138,30 @@ def raise_present(pool: Pool, policy: Policy, now: datetime) -> RunSummary:
     begin, summary = time.monotonic(), RunSummary()
     with pool.connection() as connection:
         devices = reference.devices(connection)
-        followed = {one.site_id for one in devices if "longitude_deg" in one.quantities and one.asset_id}
+        followed = {one.site_id for one in devices if one.asset_id}
         flagged: dict[str, list[Journey]] = defaultdict(list)
         for journey in flagged_journeys(connection, sorted(followed), now - PRESENT):
             flagged[journey.site_id].append(journey)
+        series = rollups.series_of_devices(connection, [one.device_id for one in devices if one.site_id in flagged])
+    heard = set.intersection(*({one.device_id for one in series if one.quantity == name} for name in _POSITION))
     references = References(pool) if flagged else None
     for site_id, journeys in flagged.items():
         assert references is not None
-        _present(pool, policy, references, site_id, journeys, now, summary)
+        _present(pool, policy, references, site_id, journeys, heard, now, summary)
     summary.seconds = round(time.monotonic() - begin, 3)
     return summary
 
 
 def _present(
-    pool: Pool, policy: Policy, references: References, site_id: str, journeys: Sequence[Journey], now: datetime,
-    summary: RunSummary,
+    pool: Pool, policy: Policy, references: References, site_id: str, journeys: Sequence[Journey], heard: Collection[str],
+    now: datetime, summary: RunSummary,
 ) -> None:
     known = references.at(now)
     site = known.sites.get(site_id)
     if site is None:
         return
     calendar = SiteCalendar(policy.calendar, site.time_zone, known.holidays)
-    tracker_of = speakers([one for one in known.devices if one.site_id == site_id])
+    tracker_of = speakers([one for one in known.devices if one.site_id == site_id], heard)
     findings = list(present_findings(journeys, tracker_of, policy.rules, calendar, now))
     if not findings:
         return

@@ -48,7 +48,8 @@ class Journey:
     """WGS 84, simplified to 10 m; None for stops."""
     flags: tuple[Mapping[str, Any], ...]
     """What is not as it should be: `kind`, `from`, `to` (ISO 8601), `most` (metres, hours or km/h by kind), `line`; outside
-    a region also `sure`, the metres that two positions in a row say."""
+    a region also `sure`, the metres that two positions in a row say, and in a forbidden area the hours that positions speak
+    for."""
 
 
 _COLUMNS = (

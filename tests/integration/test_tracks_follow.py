@@ -354,3 +354,31 @@ def test_what_a_person_cleared_is_not_raised_again_for_the_same_stretch(
     assert run(capsys, "score", "--areas")["alerts"] == {}
     assert "--areas" in run(capsys, "score", "--areas", "--site", "S1", code=2)["error"]
     assert "--trackers" in run(capsys, "observe", "--trackers", "--since", "2024-06-01", code=2)["error"]
+
+
+def test_what_goes_on_after_a_person_cleared_it_is_no_new_stretch_and_a_spare_tracker_says_nothing(
+    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On day 8 the truck drives about outside for an hour and then stands there."""
+    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
+    spare, gps = (device(name, POSITIONS, asset_id="T1") for name in ("a-spare", "gps"))
+    register(truck, [spare, gps], assets=[asset("T1", AssetKind.TRUCK)], known_at=START + timedelta(days=1))
+
+    def wanders(day: int, place: Floats) -> None:
+        if day == 8:
+            place[52:56] = [(HOME[0] - 0.2 - 0.03 * step, HOME[1]) for step in range(4)]
+            place[56:] = (HOME[0] - 0.4, HOME[1])
+
+    readings = truck_readings(MIDNIGHT, DAYS, wanders)
+    goes(truck, readings, 0, 8 * 96)
+    look(truck, 8.2)
+    judge(truck, 8)
+    goes(truck, readings, 8 * 96, 8 * 96 + 55)
+    assert at_once(truck, 8 * 96 + 55.2) == {"left_region": 1}
+    (alert_id,) = [row[0] for row in rows(truck, "SELECT alert_id FROM alert_current WHERE rule = 'left_region'")]
+    with Pool(truck, Role.APP, size=1) as pool, pool.connection() as connection:
+        clear(connection, alert_id, "officer", quarter(8 * 96 + 55.5), "agreed by telephone")
+    goes(truck, readings, 8 * 96, 8 * 96 + 80)
+    flagged = "SELECT DISTINCT kind FROM journey WHERE ends > %s AND flags <> '[]' ORDER BY kind"
+    assert rows(truck, flagged, (quarter(8 * 96),)) == [("stop",), ("trip",)]
+    assert at_once(truck, 8 * 96 + 80.5) == {}

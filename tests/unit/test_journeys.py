@@ -104,6 +104,11 @@ def test_speed_forbidden_areas_and_towing_are_marked() -> None:
     found = made(xy, areas(forbidden=metres(39_000, -500, 41_000, 500))(0), speed_km_h=fast, engine_on=off)
     assert [flag["most"] for flag in marks(found, "speed")] == [131.0]
     assert sum(flag["most"] for flag in marks(found, "forbidden_area")) == pytest.approx(1.0, abs=0.15)
+    assert sum(flag["sure"] for flag in marks(found, "forbidden_area")) == pytest.approx(1.0, abs=0.15)
+    there = np.flatnonzero(xy[:, 0] - HOME[0] > 39_000)
+    asleep = made(xy, areas(forbidden=metres(39_000, -500, 41_000, 500))(0), keep=[n not in there[2:-2] for n in range(288)])
+    inside = marks(asleep, "forbidden_area")
+    assert sum(flag["sure"] for flag in inside) < sum(flag["most"] for flag in inside) - 0.2, "two intervals at most"
     assert sum(flag["most"] for flag in marks(found, "moved_engine_off")) == pytest.approx(80_000, rel=0.03)
     assert len(marks(made(xy, speed_km_h=slow), "contradicted")) == 2, "out and back"
 

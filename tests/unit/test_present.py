@@ -33,6 +33,10 @@ def flag(kind: str, most: float, hour: int = 9, **more: float) -> dict[str, Any]
     return {"kind": kind, "from": at, "to": at, "most": most, "line": [], **more}
 
 
+def clock(hour: int) -> datetime:
+    return datetime(2026, 6, 10, hour, tzinfo=ZoneInfo(ZONE))
+
+
 def found(*journeys: Journey, rules: Mapping[str, Any] = POLICY.rules, at: datetime = NOW) -> list[tuple[str, Finding]]:
     return list(present_findings(journeys, TRACKERS, rules, CALENDAR, at))
 
@@ -40,7 +44,9 @@ def found(*journeys: Journey, rules: Mapping[str, Any] = POLICY.rules, at: datet
 def test_the_first_tracker_of_a_thing_speaks() -> None:
     device = Device("b", "S1", "T1", "box", "bank", ("longitude_deg",), 900.0, "")
     others = replace(device, device_id="a"), replace(device, device_id="0", quantities=("speed_km_h",))
-    assert speakers([device, *others, replace(device, device_id="d", asset_id="")]) == {"T1": "a"}
+    found_of = speakers([device, *others, replace(device, device_id="d", asset_id="")], {"a", "b", "d"})
+    assert found_of == {"T1": "a"}
+    assert speakers([device, *others], {"b"}) == {"T1": "b"}, "one that never sent a position says nothing"
     outside = flag("outside_region", 900.0, sure=900.0)
     assert found(journey(outside, device="b")) == [] and len(found(journey(outside))) == 1
 
@@ -53,9 +59,25 @@ def test_only_what_reaches_the_limit_is_told_with_its_begin() -> None:
     assert rule == "left_region" and [sample.figure for sample in one.samples] == [800.0]
     assert one.samples[0].at == datetime(2026, 6, 10, 11, tzinfo=ZoneInfo(ZONE))
     assert one.samples[0].facts["inside"] == {"outside_region_m": 800.0, "device": "a", "day": "2026-06-10"}
-    inside = journey(flag("forbidden_area", 0.25), flag("forbidden_area", 0.1))
+    inside = journey(flag("forbidden_area", 0.25, sure=0.25), flag("forbidden_area", 0.1, sure=0.1))
     assert [name for name, _ in found(inside)] == ["forbidden_area"]
-    assert found(journey(flag("forbidden_area", 0.1))) == []
+    assert found(journey(flag("forbidden_area", 3.0, sure=0.1))) == []
+
+
+def test_a_stretch_that_goes_on_from_a_trip_into_a_stop_is_one() -> None:
+    def part(kind: str, begins: int, ends: int, *flags: tuple[dict[str, Any], int]) -> Journey:
+        whole = journey(*({**one, "to": clock(last).isoformat()} for one, last in flags))
+        return replace(whole, begins=clock(begins), ends=clock(ends), kind=kind)
+
+    for kind, rule, figure in (("outside_region", "left_region", 900.0), ("forbidden_area", "forbidden_area", 0.5)):
+        out = part("trip", 9, 10, (flag(kind, 1.0, 9, sure=figure * 0.6), 10))
+        stood = part("stop", 10, 11, (flag(kind, 1.0, 10, sure=figure), 11))
+        ((name, one),) = found(stood, out)
+        assert name == rule and len(one.samples) == 1 and one.samples[0].at == out.begins
+        assert one.samples[0].figure == (figure if rule == "left_region" else 0.8)
+        back = part("stop", 11, 13, (flag(kind, 1.0, 12, sure=figure), 13))
+        ((_, two),) = found(stood, back, out)
+        assert [sample.at.hour for sample in two.samples] == [9, 12], "between them it was where it may be"
 
 
 def test_judged_days_and_rules_of_several_days_are_left_to_the_judgement() -> None:

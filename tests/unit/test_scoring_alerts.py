@@ -105,6 +105,21 @@ def test_an_acknowledged_alert_stands_and_is_not_raised_twice() -> None:
     assert cleared is not None and cleared.move is Move.CLEAR and cleared.alert_id == 7
 
 
+def test_what_a_quicker_run_has_raised_since_is_not_raised_again() -> None:
+    book = AlertBook([stored(AlertState.OPEN, 0.01, "rule")], events((0.01, AlertState.OPEN)))
+    assert book.step("rule", RULE, Finding(SubjectKind.SITE, "X", samples(0.9, 0.9)), "X", day(0)) is None
+    assert AlertBook().step("rule", RULE, Finding(SubjectKind.SITE, "X", samples(0.9, 0.9)), "X", day(0)) is not None
+
+
+def test_what_the_engine_cleared_for_past_days_hides_nothing_of_the_present_one() -> None:
+    stretch = Finding(SubjectKind.SITE, "X", samples(0.9, 0.9, last=0.9))
+    for actor, whole_days, move in (("engine", False, Move.RAISE), ("officer", False, None), ("engine", True, None)):
+        steps = [replace(one, actor=actor) for one in events((-5, AlertState.OPEN), (1, AlertState.CLEARED))]
+        book = AlertBook([stored(AlertState.CLEARED, -5, "rule")], steps)
+        step = book.step("rule", RULE, stretch, "X", day(1), whole_days)
+        assert (step and step.move) == move, (actor, whole_days)
+
+
 def test_baselines_stand_still_only_while_a_freezing_alert_stood() -> None:
     book = AlertBook([stored(AlertState.CLEARED, -5)], events((-5, AlertState.OPEN), (-2, AlertState.CLEARED)))
     assert book.frozen_at(day(-6)) is None
