@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from collateral.command import Command, Outcome
+from collateral.errors import UsageError
 from collateral.progress import progress
 from collateral.settings import Settings
 from data_samples.evaluate_sky import evaluate_sky
@@ -236,9 +238,16 @@ def _timestamps(folder: Path) -> list[str]:
     return list(json.loads((folder / "timestamps.json").read_text()))
 
 
+def seeds_of(said: str) -> range:
+    """Both ends of FIRST-LAST and what lies between, or one number. Raises `UsageError` for anything else."""
+    told = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", said)
+    if told is None or int(told[2] or told[1]) < int(told[1]):
+        raise UsageError(f"--seeds {said!r} is no row of seeds; give FIRST-LAST like 960-967, or one number.")
+    return range(int(told[1]), int(told[2] or told[1]) + 1)
+
+
 def _run(args: argparse.Namespace, settings: Settings) -> Outcome:
-    first, last = (int(word) for word in args.seeds.split("-"))
-    seeds = range(first, last + 1)
+    seeds = seeds_of(args.seeds)
     figures: dict[str, object] = {}
     if args.only != "satellite":
         figures = evaluate_clouds(Path(args.data) if args.data else settings.data, seeds)

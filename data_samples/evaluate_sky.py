@@ -160,5 +160,3 @@ def window_figures(seen: Sequence[Seen]) -> dict[str, object]:
     sound = [said for true, said in pairs if true == TOO_COARSE]
     wrong = Counter(said for said in sound if said != TOO_COARSE)
     return {**rows, "false_alarms": {"n": len(sound), "rate": round(sum(wrong.values()) / max(len(sound), 1), 4), **wrong}}
-
-

@@ -249,6 +249,12 @@ def _panels_real(name: str, schedule: Schedule, job: Job) -> Card:
     return _finish_panels(name, schedule, job, data, state, PANEL_GSD_M)
 
 
+def _views(name: str, job: Job) -> dict[str, str]:
+    """How the weights answer, for the card: the mean over all views; weights that are there go on as their card says."""
+    said = read_card(job.out or default_path(name)).config.get("views") if job.calibrate_only else ALL_VIEWS
+    return {"views": str(said)} if said else {}
+
+
 def _panels_research(name: str, schedule: Schedule, job: Job) -> Card:
     """Satellite tiles with masks besides: without licence, so not for the default weights."""
     data = panel_recipe.read_data(job.data, job.rendered and job.rendered / "panels")
@@ -262,7 +268,7 @@ def _panels_research(name: str, schedule: Schedule, job: Job) -> Card:
         part = replace(schedule, steps=steps, rate=rate, warmup=30, seed=schedule.seed + number)
         state = _taught(job, name, task, part, _checkpoint(f"{name}-{_PARTS[number]}", part, job), state)
         more[f"{_PARTS[number]} part"] = f"{steps} steps at rate {rate:.1e} on the finer grid"
-    more["views"] = ALL_VIEWS
+    more |= _views(name, job)
     return _finish_panels(name, schedule, job, data, state, FINE_GSD_M, tiles, held, more)
 
 
@@ -311,7 +317,13 @@ def _slots_real(name: str, schedule: Schedule, job: Job) -> Card:
 
 def _slots_of(name: str, schedule: Schedule, job: Job, data: slot_recipe.SlotData) -> Card:
     """The last part, the only one with real slots, is taught once with all of them and once without each of the folds, which
-    are calibrated on; kept is the mean of all these weights, drawn back a little to those of the parts before."""
+    are calibrated on; kept is the mean of all these weights, drawn back a little to those of the parts before.
+
+    Raises `UsageError` when weights are to be calibrated that were not taught so: no fold speaks for them.
+    """
+    path = job.out or default_path(name)
+    if job.calibrate_only and "last part" not in read_card(path).config:
+        raise UsageError(f"{path.name} was taught by an earlier recipe, whose folds are not this one's; train {name} anew.")
     state, said = _start(job, "slots"), {}
     *before, last = slot_recipe.parts(data)
     for number, part in enumerate(before):
@@ -328,7 +340,7 @@ def _slots_of(name: str, schedule: Schedule, job: Job, data: slot_recipe.SlotDat
     if not job.calibrate_only:
         final = mean_of([slot_recipe.drawn_back(final, state), *(other for other, _ in folds)])
     origin = slot_recipe.provenance(name, schedule, data, {**said, "last part": last.said(own)})
-    return finish_slots(final, origin, job.out or default_path(name), slot_bays.GSD_M, data.held_out, folds)
+    return finish_slots(final, origin, path, slot_bays.GSD_M, data.held_out, folds)
 
 
 _MODULES_PARTS = ((1.75, 0.0, 2 / 3), (0.3, 1.75, 2 / 3), (0.7, 0.0, 0.6))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from collateral.errors import InvalidInputError
+from collateral.errors import InvalidInputError, UsageError
 from detection.recipes import Job, train_named
 from detection.train import Schedule, train
 from detection.train_config import checked_schedule, folder_digest, read_train_config
-from detection.weightfile import read_card
+from detection.weightfile import read_card, read_weights, write_weights
 
 
 class _Tiny(nn.Module):
@@ -164,6 +164,11 @@ def test_a_recipe_end_to_end_repeats_and_its_card_says_how(tmp_path: Path) -> No
     out = tmp_path / "one.safetensors"
     again = train_named("slots", Job(tmp_path, None, tmp_path / "one", out, schedule, calibrate_only=True))
     assert again.sha256 == cards[0].sha256 and again.versions == cards[0].versions
+    earlier = tmp_path / "earlier.safetensors"
+    state, card = read_weights(out, "slots")
+    write_weights(earlier, state, replace(card, config={"steps": 700}))
+    with pytest.raises(UsageError, match="an earlier recipe"):
+        train_named("slots", Job(tmp_path, None, tmp_path / "x", earlier, schedule, calibrate_only=True))
     onward = train_named("slots", Job(tmp_path, None, tmp_path / "y", tmp_path / "three.safetensors", schedule, start=out))
     assert onward.sha256 != cards[0].sha256
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from collateral.errors import InvalidInputError
-from data_samples.evaluate_clouds import KINDS, evaluate_clouds
+from collateral.errors import InvalidInputError, UsageError
+from data_samples.evaluate_clouds import KINDS, evaluate_clouds, seeds_of
 from imagery.evaluate_registration import evaluate_registration
 from tests.bad_rasters import write_tif
 
@@ -36,6 +36,13 @@ def test_registration_figures_of_three_dates(tmp_path: Path) -> None:
 def test_registration_figures_need_two_dates(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="two or more dates"):
         evaluate_registration(tmp_path)
+
+
+def test_seeds_are_a_row_or_one_number() -> None:
+    assert seeds_of("960-962") == range(960, 963) and seeds_of("7") == range(7, 8)
+    for odd in ("9-3", "a-b", "1-2-3", "", "-4"):
+        with pytest.raises(UsageError, match="960-967"):
+            seeds_of(odd)
 
 
 def test_cloud_figures_of_rendered_sites() -> None:

@@ -100,11 +100,14 @@ def test_what_the_last_part_changed_is_drawn_back_a_quarter() -> None:
     assert middle["w"].tolist() == [0.75, 0.75, 0.75] and int(middle["n"]) == 9
 
 
-def test_the_network_sees_where_in_the_slot_something_is() -> None:
+def test_the_network_sees_where_in_the_slot_something_is(monkeypatch: pytest.MonkeyPatch) -> None:
     net = SlotNet().eval()
     features = torch.zeros(2, CHANNELS[8], 8, 8)
     features[0, 0, 3:5, 3:5] = features[1, 0, 3:5, :1] = 1.0
     features[1, 0, 3:5, -1:] = 1.0
-    weights = net.place8.detach().flatten().softmax(0).reshape(8, 8)
-    middle, sides = (features[:, 0] * weights).sum(dim=(1, 2)).tolist()
-    assert middle > 4 * sides
+    pooled: list[torch.Tensor] = []
+    monkeypatch.setattr(net.backbone, "forward", lambda x: {8: features, 16: torch.zeros(2, CHANNELS[16], 4, 4)})
+    net.head.register_forward_pre_hook(lambda head, given: pooled.append(given[0].detach()))
+    net(torch.zeros(2, 3, CHIP, CHIP))
+    middle, sides = pooled[0][:, -CHANNELS[8]].tolist()
+    assert middle > 4 * sides > 0
