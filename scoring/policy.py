@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from importlib import resources
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def _policy(tree: Mapping[str, Any], text: str) -> Policy:
         indicators={
             name: _indicator({**row, "trust": tree.get("trust", {})}, baselines) for name, row in tree["indicator"].items()
         },
-        rules={name: RulePolicy(**{**row, "priority": Priority(row["priority"])}) for name, row in tree["rule"].items()},
+        rules={name: _rule(name, row) for name, row in tree["rule"].items()},
         coverage=CoveragePolicy(**tree["coverage"]),
     )
 
@@ -171,6 +172,16 @@ def _calendar(row: Mapping[str, Any]) -> CalendarPolicy:
         spring_after_days=int(row["spring_after_days"]),
         ready_after_h=float(row["ready_after_h"]),
     )
+
+
+def _rule(name: str, row: Mapping[str, Any]) -> RulePolicy:
+    for key in ("raise_count", "clear_count", "window"):
+        if type(row[key]) is not int:
+            raise ValueError(f"rule {name} has {key} {row[key]!r}, which is no whole number")
+    for key in ("raise_at", "clear_at", "fresh_days"):
+        if type(row[key]) not in (int, float) or not isfinite(row[key]):
+            raise ValueError(f"rule {name} has {key} {row[key]!r}, which is no number")
+    return RulePolicy(**{**row, "priority": Priority(row["priority"])})
 
 
 def _indicator(row: Mapping[str, Any], baselines: Mapping[str, BaselinePolicy]) -> IndicatorPolicy:

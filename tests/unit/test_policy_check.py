@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -63,6 +64,17 @@ def test_a_rule_that_could_never_clear_or_raise_is_refused(rule: str, change: di
         return
     with pytest.raises(InvalidInputError, match=said):
         check_policy(policy)
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("raise_count", '"2"'), ("clear_count", "1.5"), ("window", "true"), ("raise_at", "nan"), ("clear_at", '"low"'),
+    ("fresh_days", "inf"),
+])  # fmt: skip
+def test_a_rule_whose_numbers_are_none_is_refused_by_its_name(key: str, value: str) -> None:
+    head, mark, tail = POLICY.body.partition("[rule.left_region]")
+    body = head + mark + re.sub(rf"^{key} = .*$", f"{key} = {value}", tail, count=1, flags=re.MULTILINE)
+    with pytest.raises(InvalidInputError, match=f"rule left_region has {key}"):
+        parse_policy(body)
 
 
 def test_what_is_needed_exists() -> None:
