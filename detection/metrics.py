@@ -182,9 +182,11 @@ def unbiased_threshold(parts: Sequence[tuple[Floats, NDArray[np.bool_], int]]) -
 
 
 def nearest_within(steps: NDArray[np.float64], merit: NDArray[np.float64], gap: NDArray[np.float64]) -> float:
-    """Of the steps whose merit is within `FLAT` of the largest, the one with the smallest gap."""
+    """Of the steps whose merit is within `FLAT` of the largest, the one with the smallest gap; the middle one of equals,
+    far from what it lets in and from what it leaves out."""
     near = np.flatnonzero(merit >= merit.max() - FLAT)
-    return round(float(steps[near[gap[near].argmin()]]), 2)
+    equal = near[gap[near] == gap[near].min()]
+    return round(float(steps[equal[len(equal) // 2]]), 2)
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:

@@ -96,6 +96,12 @@ def test_of_equally_good_thresholds_the_one_that_counts_right_is_taken() -> None
     assert 0.3 < unbiased_threshold([few, (confidence, right, 4009)]) <= 0.6, "each part counts, however small"
 
 
+def test_of_thresholds_that_find_the_same_the_middle_one_is_taken() -> None:
+    sure = (floats([0.9, 0.9, 0.1]), np.array([True, True, False]), 2)
+    assert unbiased_threshold([sure]) == pytest.approx(0.5, abs=0.02)
+    assert unbiased_threshold([(floats([]), np.zeros(0, np.bool_), 5)]) == pytest.approx(0.5, abs=0.02), "nothing found"
+
+
 def test_yes_no_scores_by_hand() -> None:
     scores = binary_scores(np.array([True, True, False, False]), np.array([True, False, False, False]))
     assert scores == pytest.approx(
