@@ -18,6 +18,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 from shapely.geometry.base import BaseGeometry
 
 from collateral.db.pool import fetch_dicts
+from collateral.errors import InvalidInputError
 
 _WRITE_LOCK = 7_203_520
 
@@ -84,7 +85,11 @@ _FOR_OFFICERS = f"SELECT {_COLUMNS} FROM officer_geofence WHERE site_id = %s ORD
 
 
 def write_geofences(connection: Connection, fences: Sequence[Geofence], by: str) -> int:
-    """Appends what differs from the newest row of its id; returns how many rows were written."""
+    """Appends what differs from the newest row of its id; returns how many rows were written.
+
+    Raises:
+        InvalidInputError: the id is that of an area of another site, where it would hold for ever beside the new one.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITE_LOCK,))
         newest = {one.fence_id: one for one in newest_geofences(connection)}
@@ -95,6 +100,11 @@ def write_geofences(connection: Connection, fences: Sequence[Geofence], by: str)
                 continue
             if held is None and fence.ended:
                 continue
+            if held is not None and held.site_id != fence.site_id and not held.ended:
+                raise InvalidInputError(
+                    f"Area {fence.fence_id} belongs to site {held.site_id}, not {fence.site_id}; remove it first, or give "
+                    "another id."
+                )
             cursor.execute(
                 _INSERT,
                 (

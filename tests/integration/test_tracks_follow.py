@@ -208,6 +208,20 @@ def test_areas_that_end_later_or_are_planned_are_listed_with_their_days(
     assert listed("--ended") == [("R", "ended", "2024-06-01", str(today))], "P never held"
 
 
+def test_an_area_does_not_move_to_another_site_and_hold_at_both(
+    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(truck, [], sites=[site(), site("S2")], known_at=START + timedelta(days=1))
+    here, there = (
+        str(areas(tmp_path / f"{name}.geojson", ("R", "region", REGION, {**EARLY, "site": name}))) for name in ("S1", "S2")
+    )
+    run(capsys, "geofences", "set", here)
+    assert "R belongs to site S1, not S2; remove it first" in run(capsys, "geofences", "set", there, code=1)["error"]
+    run(capsys, "geofences", "remove", "R", "--from", EARLY["holds_from"])
+    run(capsys, "geofences", "set", there)
+    assert [one["site"] for one in run(capsys, "geofences", "list")["areas"]] == ["S2"]
+
+
 @pytest.mark.parametrize(("change", "said"), [
     ({"kind": "wall"}, "kind is 'wall'"),
     ({"site": "S9"}, "Site 'S9' is not in the portfolio"),
