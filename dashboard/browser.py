@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import date
 
-from dash import set_props
+from dash import ctx, set_props
 
 from collateral.errors import InvalidInputError
 from dashboard.auth import viewer
@@ -35,6 +35,16 @@ def told(error: Exception) -> None:
         raise error
     log.warning("%s: %s", viewer().user.username, error)
     set_props(Shell.ODD, {"children": notice(viewer().t("problem.odd", value=error.value), "bad")})
+
+
+def pressed() -> object:
+    """Id of what changed, a text or a table; None when the page is fresh."""
+    try:
+        found: object = ctx.triggered_id
+    except (AttributeError, TypeError, ValueError):  # an id that is no JSON, or none at all
+        odd = [one.get("prop_id") for one in ctx.triggered[:1]]
+        raise OddValueError("button", odd[0] if odd else None, "the id of one") from None
+    return found
 
 
 def text(name: str, value: object, longest: int = LONGEST) -> str:

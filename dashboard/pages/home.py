@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dash_leaflet as dl
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from collateral.domain import SiteKind
@@ -200,8 +200,11 @@ def register(app: Dash, queries: Queries) -> None:
     def show(
         text: object, kind: object, grades: object, branch: object, previous: int, following: int, page: object
     ) -> tuple[object, ...]:
-        step = {Home.PREVIOUS: -1, Home.NEXT: 1}.get(str(ctx.triggered_id))
-        wanted = choice(browser.text("search", text), kind, browser.texts("grades", grades), browser.text("branch", branch))
+        step = {Home.PREVIOUS: -1, Home.NEXT: 1}.get(str(browser.pressed()))
+        wanted = choice(
+            browser.text("search", text), browser.text("kind", kind), browser.texts("grades", grades),
+            browser.text("branch", branch),
+        )
         return _shown(queries, wanted, 0 if step is None else browser.whole("page", page) + step)
 
     app.clientside_callback(  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ALL, Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
 from collateral.domain import Source
@@ -140,7 +140,7 @@ def register(app: Dash, queries: Queries, policy: Policy) -> None:
     def act(
         clicks: list[int], reasons: object, places: object, hours: object
     ) -> tuple[object, object]:
-        button = ctx.triggered_id
+        button = browser.pressed()
         if not isinstance(button, dict) or not any(browser.listed("clicks", clicks)):
             return no_update, no_update
         alert_id, verb = browser.whole("alert", button.get("alert")), browser.text("verb", button.get("verb"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from dash import Dash, Input, Output, State, ctx, no_update
+from dash import Dash, Input, Output, State, no_update
 
 from dashboard import browser
 from dashboard.auth import viewer as current_viewer
@@ -26,7 +26,7 @@ def register(app: Dash, queries: Queries) -> None:
     def show(
         asset_id: object, days: int, earlier: int, later: int, last_day: object, site_id: object
     ) -> tuple[object, ...]:
-        step = {Tracks.EARLIER: -1, Tracks.LATER: 1}.get(str(ctx.triggered_id), 0)
+        step = {Tracks.EARLIER: -1, Tracks.LATER: 1}.get(str(browser.pressed()), 0)
         return _shown(queries, site_id, asset_id, days if days in PERIODS else PERIODS[-1], last_day, step)
 
 

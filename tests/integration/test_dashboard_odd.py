@@ -70,6 +70,9 @@ ODD: list[tuple[str, dict[str, Any], str, object]] = [
     ("imagery-before.children", {"imagery-before-choice": "a.png", "site-id": {"a": 2}}, "", {"a": 2}),
     *(("site-list", {"list-page": one}, NEXT, one) for one in ("two", 1.5, -1)),
     ("site-list", {"filter-text": "\ud800"}, "", "\ud800"),
+    *(("site-list", {"filter-kind": one}, "", one) for one in (["factory"], {"a": 1}, 7)),
+    *(("site-list", {"list-page": 1}, one, one) for one in ("{bad.n_clicks", "{}x.n_clicks")),
+    ("tracks-body", TRACKS, '{"a": ]}.n_clicks', '{"a": ]}.n_clicks'),
     ("all-alerts", {"alert-filter-state": "open"}, "", "open"),
     ("all-alerts", {"alert-filter-state": [{"a": 1}]}, "", {"a": 1}),
     ("page.children", {"location": 7}, "", 7),
@@ -105,6 +108,7 @@ def test_odd_values_of_a_page_are_told_and_sound_ones_answered(settings: Setting
     ):
         wrong = asked(client, "alert-list", {**form, part: [value]}, f"{button}.n_clicks")
         assert repr(value)[:50] in odd(wrong), (part, value)
+    assert "{'alert'" in odd(asked(client, "alert-list", form, "{'alert': 1}.n_clicks"))
     assert "99" in odd(asked(client, "alert-list", form, f"{button.replace(str(alert_id), '99')}.n_clicks"))
     done = asked(client, "alert-list", form, f"{button}.n_clicks")
     assert odd(done) == "" and done["response"]["alert-result"]["children"]
