@@ -115,7 +115,7 @@ class Reflectances:
 
     grid: GridSpec
     bands: Mapping[str, NDArray[np.float32]]
-    """Reflectance by name, rows x columns each; 0 where not valid."""
+    """Reflectance by name, rows x columns each; 0 where not valid, and where a band alone holds nothing."""
     valid: NDArray[np.bool_]
     """Rows x columns, False where no band holds data."""
     cost: ReadCost
@@ -134,12 +134,13 @@ def read_reflectances(facts: RasterFacts, grid: GridSpec) -> Reflectances:
     window = _source_window(facts, to_source)
     try:
         with gdal_environment(), rasterio.open(facts.path, driver=DRIVER) as dataset:
-            source, known = _decode_bands(dataset, facts, window)
+            source, held = _decode_bands(dataset, facts, window)
             cost = _cost(dataset, window, 1.0)
             planes = 1 if str(dataset.profile.get("interleave")) == "pixel" else len(told.bands)
     except (RasterioError, RasterioIOError, OSError) as error:
         raise _unopened(facts, error) from error
-    values = np.where(known, source * np.float32(told.scale) + np.float32(told.offset), np.float32(0))
+    values = np.where(held, source * np.float32(told.scale) + np.float32(told.offset), np.float32(0))
+    known = np.any(held, axis=0)  # a single band that is 0, as over water, is data
     small, share, scale = _averaged(values, known, grid.gsd_m / facts.gsd_m)
     local = (to_source - (window.col_off, window.row_off)) * scale
     whole = np.where(share >= 0.5, np.uint8(255), np.uint8(0))
@@ -152,8 +153,7 @@ def read_reflectances(facts: RasterFacts, grid: GridSpec) -> Reflectances:
 
 
 def _decode_bands(dataset: Any, facts: RasterFacts, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Numbers of the named bands (bands x rows x columns), and where any of them holds data: one that is 0 over water is
-    data."""
+    """Numbers of the named bands and where each holds data: both bands x rows x columns."""
     numbers = [] if facts.spectral is None else list(facts.spectral.bands.values())
     try:
         with damage_is_an_error():
@@ -164,7 +164,7 @@ def _decode_bands(dataset: Any, facts: RasterFacts, window: Window) -> tuple[NDA
     except (RasterioError, RasterioIOError, OSError) as error:
         raise _damaged(facts, error) from error
     source[~held] = 0
-    return source, held.any(axis=0)
+    return source, held
 
 
 def _averaged(

@@ -181,6 +181,15 @@ class TestReading:
         assert np.abs(read.bands["nir"] - truth)[2:-2, 2:27].max() < 1e-3
         assert set(read.bands) == set(BANDS) and read.cost.bytes_read > 0
 
+    def test_a_band_that_alone_holds_nothing_is_no_reflectance_below_zero(self, tmp_path: Path) -> None:
+        values = np.full((6, 64, 64), 2000, np.uint16)
+        values[4:, :, :32] = 0
+        facts = inspect_scene(bands_file(tmp_path / "s.tif", SENTINEL2, values, PROCESSING_BASELINE="05.09"))
+        read = read_reflectances(facts, GridSpec(EPSG, Affine(30, 0, WEST, 0, -30, NORTH), PixelSize(21, 21)))
+        assert read.valid[1:20, 1:20].all()
+        assert read.bands["nir"][5:15, 2:9] == pytest.approx(0.1) and (read.bands["swir16"][5:15, 2:9] == 0).all()
+        assert read.bands["swir16"][5:15, 12:19] == pytest.approx(0.1)
+
     def test_colours_are_no_reflectances_and_the_other_way_round(self, tmp_path: Path) -> None:
         grid = grid_over(box(WEST, NORTH - 30, WEST + 30, NORTH), EPSG, 1.0)
         with pytest.raises(WindowUnreadableError, match="it holds colours"):
