@@ -22,7 +22,7 @@ from iot.checks import LIVE_QUANTITIES, replayed
 from iot.days import DAY_US
 from iot.signals import Signal
 
-VERSION = 3
+VERSION = 4
 """Of the rules below; a quality is kept with the version that judged it."""
 
 Flags = NDArray[np.int64]
