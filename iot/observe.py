@@ -150,12 +150,11 @@ def _turn(pool: Pool, wait: bool) -> Iterator[bool]:
 
 def _follow_present(pool: Pool, now_us: int) -> ObserveSummary:
     first_us = now_us - PRESENT_DAYS * DAY_US
-    with pool.connection() as connection:
-        dirty = [row for row in rollups.take_dirty(connection) if row.quantity in FOLLOWED and row.to_us > first_us]
     total = ObserveSummary()
-    if not dirty:
-        return total
     with pool.connection() as connection:
+        dirty = rollups.see_dirty(connection, FOLLOWED, first_us)
+        if not dirty:
+            return total
         horizon_us = rollups.journey_horizon_us(connection)
         work, _ = _work(connection, [replace(row, from_us=max(row.from_us, first_us)) for row in dirty], horizon_us)
     for site_work in work:

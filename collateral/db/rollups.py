@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -133,19 +133,26 @@ def take_dirty(connection: Connection) -> list[DirtyRange]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (DIRTY_LOCK,))
         cursor.execute("UPDATE dirty_epoch SET epoch = epoch + 1")
-    rows = fetch_dicts(
-        connection,
-        "SELECT d.dirty_id, d.series_id, s.device_id, s.quantity, coalesce(v.site_id, '') AS site_id, d.time_from, d.time_to"
-        " FROM dirty_range d JOIN series s USING (series_id) LEFT JOIN device v ON v.device_id = s.device_id"
-        " ORDER BY d.series_id, d.time_from",
+    return [_dirty(row) for row in fetch_dicts(connection, f"{_DIRTY} ORDER BY d.series_id, d.time_from")]
+
+
+def see_dirty(connection: Connection, quantities: Collection[str], since_us: int) -> list[DirtyRange]:
+    """Marks of some quantities that end after a time, microseconds since 1970; none is taken, so none is made twice."""
+    query = f"{_DIRTY} WHERE s.quantity = ANY(%s) AND d.time_to > %s ORDER BY d.series_id, d.time_from"
+    return [_dirty(row) for row in fetch_dicts(connection, query, (sorted(quantities), from_us(since_us)))]
+
+
+_DIRTY = (
+    "SELECT d.dirty_id, d.series_id, s.device_id, s.quantity, coalesce(v.site_id, '') AS site_id, d.time_from, d.time_to"
+    " FROM dirty_range d JOIN series s USING (series_id) LEFT JOIN device v ON v.device_id = s.device_id"
+)
+
+
+def _dirty(row: Mapping[str, Any]) -> DirtyRange:
+    return DirtyRange(
+        row["dirty_id"], row["series_id"], row["device_id"], row["quantity"], row["site_id"], to_us(row["time_from"]),
+        to_us(row["time_to"]),
     )
-    return [
-        DirtyRange(
-            row["dirty_id"], row["series_id"], row["device_id"], row["quantity"], row["site_id"],
-            to_us(row["time_from"]), to_us(row["time_to"]),
-        )
-        for row in rows
-    ]  # fmt: skip
 
 
 def forget_dirty(connection: Connection, dirty_ids: Sequence[int]) -> None:

@@ -325,7 +325,7 @@ def leaving(truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> l
 def test_leaving_a_region_is_told_minutes_later_once_and_cleared_by_the_days_after(
     truck: str, leaving: list[Reading]
 ) -> None:
-    before = raised(truck)
+    before, epoch = raised(truck), number(truck, "SELECT epoch FROM dirty_epoch")
     goes(truck, leaving, 8 * 96, LEAVES)
     assert at_once(truck, LEAVES + 0.5) == {}, "one position alone may be a reflection"
     with Pool(truck, Role.APP, size=3) as pool, pool.connection() as other:
@@ -334,6 +334,7 @@ def test_leaving_a_region_is_told_minutes_later_once_and_cleared_by_the_days_aft
         give_turn(other)
     goes(truck, leaving, LEAVES, LEAVES + 1)
     assert number(truck, "SELECT count(*) FROM dirty_range") > 0, "all else is left for `observe`"
+    assert number(truck, "SELECT epoch FROM dirty_epoch") == epoch, "nothing has to be marked a second time"
     assert at_once(truck, LEAVES + 1.2) == {"left_region": 1}
     assert at_once(truck, LEAVES + 1.3) == {}, "once"
     goes(truck, leaving, LEAVES, 9 * 96)
