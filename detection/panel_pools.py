@@ -107,15 +107,8 @@ def _chip_target(chip: Chip, polygons: Sequence[NDArray[np.float32]] | None) -> 
 class MaskPool:
     """Pictures with masks; most cuts lie around panels."""
 
-    def __init__(
-        self,
-        items: Sequence[MaskedImage],
-        near: float = 0.7,
-        gsd_m: float = GSD_M,
-        zoom: tuple[float, float] = (0.85, 1.2),
-    ) -> None:
+    def __init__(self, items: Sequence[MaskedImage], near: float = 0.7, gsd_m: float = GSD_M) -> None:
         self._gsd_m = gsd_m
-        self._zoom = zoom
         self._items = [(item, _places(item.mask)) for item in items]
         self._near = near
 
@@ -126,7 +119,7 @@ class MaskPool:
         if len(places) and rng.random() < self._near:
             y, x = places[int(rng.integers(len(places)))]
             focus = (float(x), float(y))
-        scale = item.gsd_m / self._gsd_m * float(rng.uniform(*self._zoom))
+        scale = item.gsd_m / self._gsd_m * float(rng.uniform(0.85, 1.2))
         return turned(item.image, item.mask.view(np.uint8), scale, rng, focus)
 
 

@@ -165,17 +165,14 @@ def research_task(data: PanelData, tiles: Sequence[MaskedImage]) -> PanelTask:
     return PanelTask(((0.7, MaskPool(tiles)), (0.15, chips), (0.08, drawn), (0.07, MaskPool(data.rendered))))
 
 
-def fine_research_task(data: PanelData, tiles: Sequence[MaskedImage], broad: bool = False) -> PanelTask:
-    """The later parts: the finer grid, still more tiles, half of the pictures as they are; `broad`: one in five as it is and
-    more sizes, for towns that look unlike those of the tiles."""
-    chips = ChipPool(data.chips, read_outlines(), FINE_GSD_M)
-    near = MaskPool(tiles, 0.6, FINE_GSD_M, (0.7, 1.4) if broad else (0.85, 1.2))
-    changed = 0.8 if broad else 0.5
+def fine_research_task(data: PanelData, tiles: Sequence[MaskedImage]) -> PanelTask:
+    """The later parts: the finer grid, still more tiles, half of the pictures as they are."""
+    chips, near = ChipPool(data.chips, read_outlines(), FINE_GSD_M), MaskPool(tiles, 0.6, FINE_GSD_M)
     drawn = DrawnPool(data.backgrounds, gsd_m=FINE_GSD_M)
     if not data.rendered:
-        return PanelTask(((0.82, near), (0.13, chips), (0.05, drawn)), FINE_GSD_M, changed)
+        return PanelTask(((0.82, near), (0.13, chips), (0.05, drawn)), FINE_GSD_M, 0.5)
     rendered = MaskPool(data.rendered, gsd_m=FINE_GSD_M)
-    return PanelTask(((0.8, near), (0.12, chips), (0.04, drawn), (0.04, rendered)), FINE_GSD_M, changed)
+    return PanelTask(((0.8, near), (0.12, chips), (0.04, drawn), (0.04, rendered)), FINE_GSD_M, 0.5)
 
 
 def read_tiles(data: Path) -> tuple[list[MaskedImage], list[MaskedImage]]:

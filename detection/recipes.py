@@ -35,8 +35,8 @@ _LAST_VEHICLES = ((28 / 11, 0.5), (14 / 11, 0.35), (13 / 11, 0.3))
 _PANELS_SECOND = 0.5
 """Length of the second part of `panels` as a share of the first."""
 _PARTS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-_RESEARCH_PARTS = ((0.8, 0.7), (1.2, 0.7), (2.0, 0.7), (9.0, 0.7), (28 / 9, 0.4))
-"""Length and rate of the later parts of `panels-research` as shares of the first's; the last one is taught broadly."""
+_RESEARCH_PARTS = ((0.8, 0.7), (1.2, 0.7), (2.0, 0.7), (9.0, 0.7))
+"""Length and rate of the later parts of `panels-research` as shares of the first's."""
 
 
 @dataclass(frozen=True)
@@ -262,8 +262,8 @@ def _panels_research(name: str, schedule: Schedule, job: Job) -> Card:
     first = panel_recipe.research_task(data, tiles)
     state = _taught(job, name, first, schedule, _checkpoint(name, schedule, job), _start(job, "panels"))
     more = {}
+    task = panel_recipe.fine_research_task(data, tiles)
     for number, (length, share) in enumerate(_RESEARCH_PARTS, 1):
-        task = panel_recipe.fine_research_task(data, tiles, broad=number == len(_RESEARCH_PARTS))
         steps, rate = round(schedule.steps * length), schedule.rate * share
         part = replace(schedule, steps=steps, rate=rate, warmup=30, seed=schedule.seed + number)
         state = _taught(job, name, task, part, _checkpoint(f"{name}-{_PARTS[number]}", part, job), state)
