@@ -173,10 +173,10 @@ def finish_slots(
     """Calibrates on `held_out` chips, and on those of `folds`, each answered by weights that were taught alike but without
     them; answers between the two limits of the card are unknown."""
     blank = _blank(origin, "slots", gsd_m, 0.5)
-    said = [_raw_answers(other, chips, weights, blank) for other, chips in folds]
-    chips = [*held_out, *(chip for _, left_out in folds for chip in left_out)]
-    said.insert(0, _raw_answers(state, held_out, weights, blank))
-    raw, labels = np.concatenate(said), np.array([chip.label == 1 for chip in chips])
+    asked = [(state, held_out), *folds]
+    chips = [chip for _, own in asked for chip in own]
+    raw = np.concatenate([_raw_answers(taught, own, weights, blank) for taught, own in asked])
+    labels = np.array([chip.label == 1 for chip in chips])
     calibrator, about = choose_calibrator(_chip_answers(raw, labels, chips))
     done = replace(blank, calibration=fit_calibration(raw, labels), calibrator=about)
     p = calibrator(raw)

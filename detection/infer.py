@@ -29,7 +29,7 @@ from detection.rectify import upright
 from detection.runtime import Runtime
 from detection.runtime_openvino import fastest_runtime
 from detection.tiling import Tile, Tiling, cut, filled_size, tiles
-from detection.views import mean_over_views
+from detection.views import mean_over_views, mirrored
 from detection.weightfile import default_path, read_weights
 
 HEAVY_M = 7.0
@@ -255,8 +255,7 @@ class SlotClassifier(Detector):
             raise InvalidInputError(f"Chips of shape {chips.shape}, {chips.dtype} came; wanted is N x 64 x 64 x 3, uint8.")
         if len(chips) == 0:
             return np.zeros(0, np.float32)
-        views = (chips, chips[:, ::-1], chips[:, :, ::-1], chips[:, ::-1, ::-1])
-        logits = np.mean([self._logits(np.ascontiguousarray(view)) for view in views], axis=0)
+        logits = np.mean([self._logits(np.ascontiguousarray(view)) for view in mirrored(chips)], axis=0)
         raw = 1 / (1 + np.exp(-np.clip(logits, -15, 15)))
         return calibrated(self.card, raw.astype(np.float32))
 

@@ -16,6 +16,7 @@ from detection.arrays import Floats, floats
 from detection.augment import affine
 from detection.models.modules import CLASSES, COLUMNS, ROWS, ModuleNet
 from detection.module_data import ModuleCrops, read_modules_folder
+from detection.views import mirrored
 
 HOLD_EVERY = 10
 """One in so many groups of near duplicates is kept for calibration and for every choice."""
@@ -109,7 +110,7 @@ def near_duplicates(images: NDArray[np.uint8]) -> NDArray[np.int64]:
     inner = fine[:, _MARGIN:-_MARGIN, _MARGIN - 1 : 1 - _MARGIN]
     parent = np.arange(len(images))
     base = _unit(inner)
-    for view in (inner, inner[:, :, ::-1], inner[:, ::-1], inner[:, ::-1, ::-1]):
+    for view in mirrored(inner):
         other = _unit(view)
         for start in range(0, len(images), _CHUNK):
             for a, b in np.argwhere(base[start : start + _CHUNK] @ other.T > SAME_MODULE):

@@ -13,6 +13,7 @@ from detection.arrays import Floats, floats
 from detection.calibration import calibrated
 from detection.infer import Detector
 from detection.models.modules import CLASSES, COLUMNS, HEALTHY, ROWS, ModuleNet
+from detection.views import mirrored
 from detection.weightfile import default_path
 
 _BATCH = 64
@@ -55,8 +56,7 @@ class ModuleClassifier(Detector):
             raise InvalidInputError(f"Crops of shape {crops.shape}, {crops.dtype} came; wanted is N x 40 x 24, uint8.")
         if len(crops) == 0:
             return np.zeros((0, len(CLASSES)), np.float32)
-        views = (crops, crops[:, :, ::-1], crops[:, ::-1], crops[:, ::-1, ::-1])
-        return floats(np.mean([self._forward(view) for view in views], axis=0))
+        return floats(np.mean([self._forward(view) for view in mirrored(crops)], axis=0))
 
     def _forward(self, crops: NDArray[np.uint8]) -> Floats:
         parts = []

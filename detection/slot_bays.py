@@ -6,7 +6,7 @@ The only photographs with labels of slots show one car park; these show streets 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from detection.arrays import floats
 from detection.dataset import Chip, LabelledImage, Picture, read_boxes_folder, resample
 from detection.infer import rectify
 from detection.orient import corners
-from detection.vehicle_recipe import HELD_OUT, land_use_vehicles, without_margin
+from detection.vehicle_recipe import CUT_UNLABELLED, HELD_OUT, land_use_vehicles
 
 GSD_M = 0.15
 """Grid that slots are cut from where the picture is at least as fine."""
@@ -32,6 +33,8 @@ _ABOUT_M = 0.25
 """Vehicles are taken for so much larger all around: labels are drawn tight."""
 _PER_CAR = 3
 """Places tried for an empty bay beside each vehicle."""
+_EDGE_M = 3.0
+"""Margin in which pictures of `CUT_UNLABELLED` may show a vehicle without a label."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,25 @@ def photographed_bays(data: Path, seed: int = 1) -> tuple[list[Chip], list[Chip]
     """Bays of the pictures of `data`/vehicles and of our own labels of `data`/land_use that vehicles are taught with, and
     those of the groups that are held out there."""
     pictures = read_boxes_folder(data / "vehicles", "train")
-    drone = [item for item in pictures if item.source != "kit"]
-    aerial = [without_margin(item) for item in pictures if item.source == "kit"]
+    drone = [item for item in pictures if item.source not in CUT_UNLABELLED]
+    aerial = [without_margin(item) for item in pictures if item.source in CUT_UNLABELLED]
     items = [*drone, *aerial, *land_use_vehicles(data / "land_use")]
     return (
         list(_bays((item for item in items if item.group not in HELD_OUT), seed)),
         list(_bays((item for item in items if item.group in HELD_OUT), seed)),
     )
+
+
+def without_margin(item: LabelledImage) -> LabelledImage:
+    """The picture without its outer margin; vehicles that the cut crosses become ignored there."""
+    edge = round(_EDGE_M / item.gsd_m)
+    height, width = item.image.shape[:2]
+    image = np.ascontiguousarray(item.image[edge : height - edge, edge : width - edge])
+    shift = floats([edge, edge])
+    oriented = item.oriented.copy()
+    oriented[:, :2] -= shift
+    boxes = item.boxes - np.tile(shift, 2)
+    return replace(item, image=image, boxes=boxes, oriented=oriented, ignore=item.ignore - np.tile(shift, 2))
 
 
 def _bays(items: Iterable[LabelledImage], seed: int) -> Iterator[Chip]:

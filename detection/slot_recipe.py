@@ -20,6 +20,7 @@ from detection.models.backbone import load_imagenet
 from detection.models.slots import CHIP, SlotNet
 from detection.slot_bays import photographed_bays
 from detection.train import Schedule
+from detection.views import mirrored
 
 FOLDS = 4
 """The real slots are calibrated on by networks of which each was taught without one part in so many."""
@@ -223,7 +224,7 @@ def emphasised(real: Sequence[Chip], state: Mapping[str, Tensor] | None) -> tupl
     pictures = np.stack([slot_chip(chip.image) for chip in real])
     total = np.zeros(len(real), np.float32)
     with torch.inference_mode():
-        for view in (pictures, pictures[:, ::-1], pictures[:, :, ::-1], pictures[:, ::-1, ::-1]):
+        for view in mirrored(pictures):
             total += net(torch.from_numpy(view.transpose(0, 3, 1, 2).copy()).float()).numpy()
     wrong = (total > 0) != np.array([chip.label == 1 for chip in real])
     return tuple(chip for chip, again in zip(real, wrong, strict=True) for _ in range(EMPHASIS if again else 1))

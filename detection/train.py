@@ -106,8 +106,8 @@ def train(task: Task, schedule: Schedule, checkpoint: Path, start: dict[str, Ten
 def keep_freed_memory() -> bool:
     """Lets the C library keep what the process frees, from now on; False where it cannot be told so.
 
-    Every step asks for the same large blocks again; given back and cleared by the kernel each time, they take a fifth of a
-    step on a CPU (mallopt(3), glibc). For a process that only trains: it stays as large as it ever was.
+    Every step asks for the same large blocks again; given back, the kernel clears them each time (mallopt(3),
+    glibc). For a process that only trains: it stays as large as it ever was.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(option, value) == 1 for option, value in _KEEP)

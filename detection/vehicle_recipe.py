@@ -45,14 +45,12 @@ _SECOND_PART = {"parkinglot": 24, "freeway": 24, "buildings": 24}
 CUT_UNLABELLED = ("kit",)
 """Sources whose labels leave out most vehicles that the picture's border cuts. In views of these the frame cuts likewise:
 the network learns to leave them out in pictures of that kind, wherever a tile ends; another tile sees those whole."""
-_AIRBORNE = ("catslab", "kit")
 _WHOLE, _NEARLY_WHOLE = 0.9, 0.75
-"""There: share of a vehicle's box that must show for a label, and below which it is ground."""
-_EDGE_M = 3.0
-"""Bays are cut without this margin of such pictures."""
-
+"""Share of a vehicle's box that shows where it is as good as whole; in pictures of `CUT_UNLABELLED` what shows less than the
+second is ground."""
+_AIRBORNE = ("catslab", "kit")
 _AS_IT_IS = 0.6
-"""Chance that light and sharpness of a drone or aerial photograph are not changed."""
+"""Chance that light and sharpness of a photograph from the air (source in `_AIRBORNE`) are not changed."""
 _FILLED_UP = 0.5
 """Chance that a canvas ends a few pixels early, right and below."""
 _COVERED = 0.3
@@ -180,18 +178,6 @@ def bare_pictures(root: Path) -> tuple[LabelledImage, ...]:
             image = read_picture(picture_path(path.parent, path.name))
             out.append(LabelledImage(path.stem, "land_use", name, 0.3, image, none, none, turned))
     return tuple(out)
-
-
-def without_margin(item: LabelledImage) -> LabelledImage:
-    """The picture without its outer margin; vehicles that the cut crosses become ignored there."""
-    edge = round(_EDGE_M / item.gsd_m)
-    height, width = item.image.shape[:2]
-    image = np.ascontiguousarray(item.image[edge : height - edge, edge : width - edge])
-    shift = floats([edge, edge])
-    oriented = item.oriented.copy()
-    oriented[:, :2] -= shift
-    boxes = item.boxes - np.tile(shift, 2)
-    return replace(item, image=image, boxes=boxes, oriented=oriented, ignore=item.ignore - np.tile(shift, 2))
 
 
 def mosaic(
@@ -343,7 +329,7 @@ def _project(
     visible = _area(shown) / np.maximum(_area(full), 1e-6)
     direction = np.stack([np.cos(item.oriented[:, 4]), np.sin(item.oriented[:, 4])], 1) @ matrix[:, :2].T
     heading = np.arctan2(direction[:, 1], direction[:, 0]).astype(np.float32)
-    length = np.where(visible > 0.9, item.oriented[:, 2] * scale, np.nan).astype(np.float32)
+    length = np.where(visible > _WHOLE, item.oriented[:, 2] * scale, np.nan).astype(np.float32)
     cut = item.source in CUT_UNLABELLED
     keep = (visible >= (_WHOLE if cut else _LEAST_SEEN)) & (_area(shown) > 12)
     part = (visible > (_NEARLY_WHOLE if cut else 0.02)) & ~keep

@@ -1,16 +1,23 @@
-"""One picture seen eight ways: quarter turns and mirror images, whose logits are averaged."""
+"""One picture seen several ways: quarter turns and mirror images, whose answers are averaged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detection.arrays import floats
 
+_Value = TypeVar("_Value", bound=np.generic)
 _TURNS = 4
 _SURE = 1e-6
+
+
+def mirrored(pictures: NDArray[_Value]) -> tuple[NDArray[_Value], ...]:
+    """N pictures (N x H x W or N x H x W x 3) as they are and their three mirror images (views of the same memory)."""
+    return pictures, pictures[:, ::-1], pictures[:, :, ::-1], pictures[:, ::-1, ::-1]
 
 
 def mean_over_views(

@@ -14,6 +14,7 @@ from detection.arrays import floats
 from detection.augment import photometric
 from detection.dataset import Chip, LabelledImage
 from detection.orient import bounds, corners
+from detection.slot_bays import without_margin
 from detection.slot_recipe import SlotTask
 from detection.vehicle_recipe import (
     CROP,
@@ -23,7 +24,6 @@ from detection.vehicle_recipe import (
     VehicleTask,
     land_use_vehicles,
     view,
-    without_margin,
 )
 
 
