@@ -12,53 +12,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import waitress
-from waitress.server import BaseWSGIServer, MultiSocketServer
-
 from collateral.command import Command, Outcome
-from collateral.errors import ServiceError, UsageError
 from collateral.settings import Settings
 from dashboard.app import create_app
 from dashboard.queries import Queries
+from dashboard.web import THREADS, listening
 
 log = logging.getLogger(__name__)
-THREADS = 8
 
 
 @contextmanager
 def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
-    """Serves in a thread while the block runs; gives the address. Port 0 takes a free one.
-
-    Raises:
-        UsageError: no such port.
-        ServiceError: the address cannot be listened on.
-    """
-    if not 0 <= port <= 65_535:
-        raise UsageError(f"Port {port} does not exist; use 1 to 65535, or 0 for a free one.")
+    """Serves the dashboard while the block runs; gives the address (see `dashboard.web.listening` for errors)."""
     queries = Queries(settings.require_database(), THREADS)
-    app = create_app(settings, queries)
     try:
-        server = waitress.create_server(app.server, host=host, port=port, threads=THREADS, ident="collateral")
-    except OSError as error:
-        queries.close()
-        raise ServiceError(
-            f"The dashboard cannot listen on {host} port {port} ({error.strerror}); name another with --host and --port."
-        ) from error
-    thread = threading.Thread(target=server.run, name="dashboard", daemon=True)
-    thread.start()
-    try:
-        yield address(server, host)
+        with listening(create_app(settings, queries).server, host, port) as url:
+            yield url
     finally:
-        server.close()
-        thread.join(timeout=10)
         queries.close()
-
-
-def address(server: BaseWSGIServer | MultiSocketServer, host: str) -> str:
-    """Where a browser on this machine finds the server."""
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "*") else host  # noqa: S104 (comparison)
-    port = server.effective_port if hasattr(server, "effective_port") else server.effective_listen[0][1]
-    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
 def _run(args: argparse.Namespace, settings: Settings) -> Outcome:
