@@ -100,8 +100,12 @@ class Line:
         while self._open:
             try:
                 near, _ = self._server.accept()
+            except OSError:
+                continue
+            try:
                 far = socket.create_connection(self._target, timeout=5)
             except OSError:
+                near.close()
                 continue
             with self._lock:
                 self._pairs.append((near, far))
