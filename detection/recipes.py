@@ -57,6 +57,8 @@ class Job:
     """Weights to begin with instead of the recipe's own."""
     calibrate_only: bool = False
     """Keep the weights that are there; threshold, calibration and counting anew."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each folder that is read; `train_named` fills it in."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def train_named(name: str, job: Job) -> Card:
         raise UsageError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.")
     recipe, path = RECIPES[name], job.out or default_path(name)
     old = read_card(path) if job.calibrate_only else None
+    job = replace(job, digests=_digests(recipe, job))
     card = recipe(name, job)
     if old is not None:
         write_card(path, done := _recalibrated(old, card))
@@ -92,13 +95,13 @@ def train_named(name: str, job: Job) -> Card:
         card,
         config={**card.config, "asked": asked, "device": training_device().type},
         versions=versions(),
-        data_digest=_digests(recipe, job),
+        data_digest=job.digests,
     )
     write_card(path, done)
     return done
 
 
-def _digests(recipe: Recipe, job: Job) -> dict[str, object]:
+def _digests(recipe: Recipe, job: Job) -> dict[str, str]:
     folders = {name: job.data / name for name in recipe.reads}
     if job.rendered is not None:
         folders["rendered"] = job.rendered
@@ -130,11 +133,10 @@ def _start(job: Job, network: str) -> dict[str, Tensor] | None:
 
 
 def _checkpoint(name: str, schedule: Schedule, job: Job) -> Path:
-    """One file for each of everything that decides the weights."""
+    """One file for each of everything that decides the weights: the schedule, what they start from and the data."""
     asked = {key: value for key, value in job.schedule.items() if key not in ("seed", "steps", "checkpoint_every")}
-    said = repr((sorted(asked.items()), job.start and read_card(job.start).sha256))
-    mark = f"-{hashlib.sha256(said.encode()).hexdigest()[:8]}" if asked or job.start else ""
-    return job.work / f"{name}-{schedule.seed}-{schedule.steps}{mark}.pt"
+    said = repr((sorted(asked.items()), job.start and read_card(job.start).sha256, sorted(job.digests.items())))
+    return job.work / f"{name}-{schedule.seed}-{schedule.steps}-{hashlib.sha256(said.encode()).hexdigest()[:8]}.pt"
 
 
 def _vehicles_real(name: str, schedule: Schedule, job: Job) -> Card:

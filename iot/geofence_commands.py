@@ -63,9 +63,11 @@ def _set(args: argparse.Namespace, settings: Settings) -> Outcome:
         listed = as_json(found.problems)
         if errors(found.problems):
             return Outcome({"written": 0, "problems": listed}, f"{text}\nNothing was written.", ok=False)
-        if args.check:
-            return Outcome({"written": 0, "problems": listed}, f"{text}\nNo error; nothing was written.".lstrip())
         written = geofences.write_geofences(connection, found.fences, by)
+        if args.check:
+            connection.rollback()
+            payload = {"written": 0, "would_write": written, "problems": listed}
+            return Outcome(payload, f"{text}\nNo error; {written} areas would be written, nothing was.".lstrip())
         audit.record(connection, by, "geofences set", args.file.name, {"written": written})
     past = [one.holds_from for one in found.fences if one.holds_from < today[one.site_id]]
     note = _AGAIN.format(day=min(past)) if written and past else ""

@@ -215,8 +215,13 @@ def test_an_area_does_not_move_to_another_site_and_hold_at_both(
     here, there = (
         str(areas(tmp_path / f"{name}.geojson", ("R", "region", REGION, {**EARLY, "site": name}))) for name in ("S1", "S2")
     )
+    checked = run(capsys, "geofences", "set", here, "--check")
+    assert (checked["written"], checked["would_write"]) == (0, 1)
+    assert run(capsys, "geofences", "list")["areas"] == []
     run(capsys, "geofences", "set", here)
-    assert "R belongs to site S1, not S2; remove it first" in run(capsys, "geofences", "set", there, code=1)["error"]
+    for more in ([], ["--check"]):
+        refused = run(capsys, "geofences", "set", there, *more, code=1)
+        assert "R belongs to site S1, not S2; remove it first" in refused["error"]
     run(capsys, "geofences", "remove", "R", "--from", EARLY["holds_from"])
     run(capsys, "geofences", "set", there)
     assert [one["site"] for one in run(capsys, "geofences", "list")["areas"]] == ["S2"]

@@ -171,6 +171,13 @@ def test_a_recipe_end_to_end_repeats_and_its_card_says_how(tmp_path: Path) -> No
         train_named("slots", Job(tmp_path, None, tmp_path / "x", earlier, schedule, calibrate_only=True))
     onward = train_named("slots", Job(tmp_path, None, tmp_path / "y", tmp_path / "three.safetensors", schedule, start=out))
     assert onward.sha256 != cards[0].sha256
+    kept = set((tmp_path / "one").iterdir())
+    (tmp_path / "slot_occupancy" / "occupied" / "3.png").write_bytes(
+        (tmp_path / "slot_occupancy" / "occupied" / "1.png").read_bytes()
+    )
+    train_named("slots", Job(tmp_path, None, tmp_path / "one", tmp_path / "four.safetensors", schedule))
+    more = set((tmp_path / "one").iterdir())
+    assert kept < more and len(more) == 2 * len(kept), "other data begin anew and leave what is there"
 
 
 def test_freed_memory_stays_with_the_process() -> None:
