@@ -49,6 +49,7 @@ _SURE_OTHER = 0.45
 _AMID = 0.5
 """Share of roof on both dates around a region from which on it is a part of that roof."""
 _AROUND_M = 1.5
+"""Width of the ring in which that is measured. It begins _NEAR_M off: at a region's rim the network is sure of neither."""
 _SAME_PLACE_M, _SAME_PLACE_LENGTHS, _SAME_BOX_IOU = 1.2, 0.2, 0.5
 """Centres this near, in metres or lengths of the shorter one, or boxes that overlap so much, are one vehicle's. An upright
 box around a car that stands obliquely covers half of its neighbour's: a smaller overlap says nothing."""
@@ -212,7 +213,8 @@ def _halls(
     for item in _of_class("construction", before, after, (before.roof, after.roof), differ, maps):
         if not _compact(item.geometry):
             continue
-        part, pixels = _patch(item.geometry.buffer(_AROUND_M).difference(item.geometry), before.grid)
+        rim = item.geometry.buffer(_NEAR_M)
+        part, pixels = _patch(rim.buffer(_AROUND_M).difference(rim), before.grid)
         if not pixels.any() or on_both[part][pixels].mean() < _AMID:
             found.append(item)
         elif sum(item.geometry.intersection(other.geometry).area for other in roofs) < 0.5 * item.area_m2:

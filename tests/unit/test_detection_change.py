@@ -126,6 +126,29 @@ def test_a_strip_of_a_roof_that_looks_like_none_is_the_roofs() -> None:
     assert found.area_m2 == pytest.approx(25 * 90 * 0.09, rel=0.15)
 
 
+def soft(mask: np.ndarray) -> np.ndarray:
+    """Probabilities as the network gives them at a torn edge: between sure and sure not lie some metres."""
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), 5.0), np.float32)
+
+
+def test_a_strip_torn_open_from_eaves_to_eaves_is_the_roofs() -> None:
+    rgb, roof = block(ground(), 20, 20, (170, 172, 176), 100)
+    opened, torn = rgb.copy(), roof.copy()
+    opened[23:117, 44:96] = (72, 70, 68)
+    torn[20:120, 44:96] = 0.0
+    (found,) = find_changes(view(rgb, None, soft(roof)), view(opened, None, soft(torn)))
+    assert (found.kind, found.direction) == ("roof", "altered")
+
+
+def test_a_hall_taken_down_beside_one_that_stands_is_no_roof_work() -> None:
+    rgb, roof = block(ground(), 20, 20, (170, 172, 176), 100)
+    razed, left = rgb.copy(), roof.copy()
+    razed[20:120, 70:120] = ground()[20:120, 70:120]
+    left[20:120, 70:120] = 0.0
+    (found,) = find_changes(view(rgb, None, soft(roof)), view(razed, None, soft(left)))
+    assert (found.kind, found.direction) == ("construction", VANISHED)
+
+
 def test_the_neighbour_of_a_gone_car_that_stands_obliquely_is_not_that_car() -> None:
     here = Located(box(350_010, 3_450_010, 350_014.4, 3_450_014.4), 32651, 0.9, "car", 4.5)
     beside = replace(here, geometry=box(350_011.8, 3_450_011.8, 350_016.2, 3_450_016.2))
