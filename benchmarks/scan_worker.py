@@ -60,8 +60,9 @@ def rounds_of(kind: str, scene: Path, edge: int, cache: Path) -> Round:
 
 
 def _network() -> nn.Module:
-    network = VehicleNet()
-    network.load_state_dict(read_weights(default_path("vehicles"), "vehicles")[0])
+    state, _ = read_weights(default_path("vehicles"), "vehicles")
+    network = VehicleNet.of(state)
+    network.load_state_dict(state)
     return network
 
 

@@ -24,7 +24,7 @@ from detection.weightfile import Card, write_weights
 
 _PLAIN = (1.0, 0.0)
 CALIBRATION_KEYS = (
-    "presence_calibration", "presence_calibrator", "presence_threshold", "area_spread", "held_out_error", "held_out_unsure",
+    "presence_calibrator", "presence_threshold", "area_spread", "held_out_error", "held_out_unsure",
     "unknown_above", "unknown_below", "class_temperature", "favour_rare", "held_out_sensitivity", "held_out_specificity",
     "held_out",
 )  # fmt: skip
@@ -130,7 +130,6 @@ def finish_panels(
     calibrator, about = choose_calibrator(_chip_answers(raw, labels, held_out))
     config: dict[str, object] = {
         **origin.config,
-        "presence_calibration": list(fit_calibration(raw, labels)),
         "presence_calibrator": about,
         "presence_threshold": presence_threshold(calibrator(raw), labels),
     }

@@ -6,7 +6,7 @@ Every picture must lie on the network's grid (`gsd_m` of the detector); `evaluat
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,8 +72,12 @@ ALL_VIEWS = "all"
 class Detector:
     """What all share: the network with its weights, an engine that is made when it is first needed, the card."""
 
-    def __init__(self, module: nn.Module, network: str, weights: Path, cache: Path | None) -> None:
+    def __init__(
+        self, build: Callable[[Mapping[str, Tensor]], nn.Module], network: str, weights: Path, cache: Path | None
+    ) -> None:
+        """`build`: state -> the network that it is the weights of."""
         state, self.card = read_weights(weights, network)
+        module = build(state)
         try:
             module.load_state_dict(state)
         except RuntimeError as error:
@@ -120,7 +124,7 @@ class VehicleDetector(Detector):
 
         With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
         """
-        return cls(VehicleNet(), "vehicles", weights or default_path("vehicles"), cache)
+        return cls(VehicleNet.of, "vehicles", weights or default_path("vehicles"), cache)
 
     def detect(self, image: NDArray[np.uint8], floor: float | None = None, gsd_m: float | None = None) -> list[Box]:
         """Vehicles in a picture (H x W x 3 uint8 RGB on the `gsd_m` grid), strongest first.
@@ -223,7 +227,7 @@ class PanelSegmenter(Segmenter):
 
         With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
         """
-        return cls(PanelNet(), "panels", weights or default_path("panels"), cache)
+        return cls(PanelNet.of, "panels", weights or default_path("panels"), cache)
 
     def segment(self, image: NDArray[np.uint8], all_views: bool = False) -> NDArray[np.float32]:
         """Picture (H x W x 3 uint8 RGB on the `gsd_m` grid) -> H x W probability of a panel, calibrated.
@@ -246,7 +250,7 @@ class SlotClassifier(Detector):
 
         With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
         """
-        return cls(SlotNet(), "slots", weights or default_path("slots"), cache)
+        return cls(SlotNet.of, "slots", weights or default_path("slots"), cache)
 
     def classify(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """N x 64 x 64 x 3 uint8 RGB (see `rectify`) -> N calibrated probabilities that the slot is occupied, from the mean

@@ -45,7 +45,7 @@ class ModuleClassifier(Detector):
 
         With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
         """
-        return cls(ModuleNet(), "modules", weights or default_path("modules"), cache)
+        return cls(lambda _: ModuleNet(), "modules", weights or default_path("modules"), cache)
 
     def logits(self, crops: NDArray[np.uint8]) -> Floats:
         """N x 40 x 24 uint8, warm is bright -> N x 12, the mean over the crop and its mirror images.

@@ -23,7 +23,7 @@ from detection.dataset import (
     read_picture,
     resample,
 )
-from detection.models.backbone import load_imagenet
+from detection.models.backbone import LITE0, LITE2, Size, load_imagenet
 from detection.models.panels import PanelNet
 from detection.panel_pools import (
     FINE_GSD_M,
@@ -63,10 +63,12 @@ class PanelTask:
     gsd_m: float = GSD_M
     changed: float = 1.0
     """Chance that a picture's light, colour and sharpness are changed."""
+    size: Size = LITE0
+    """Of the network."""
 
     def model(self) -> nn.Module:
         """The network, with ImageNet weights in its backbone."""
-        net = PanelNet()
+        net = PanelNet(size=self.size)
         load_imagenet(net.backbone)
         return net
 
@@ -158,21 +160,13 @@ def real_task(data: PanelData) -> PanelTask:
 
 
 def research_task(data: PanelData, tiles: Sequence[MaskedImage]) -> PanelTask:
-    """The same, besides mostly satellite tiles with masks."""
-    chips, drawn = ChipPool(data.chips, read_outlines()), DrawnPool(data.backgrounds)
-    if not data.rendered:
-        return PanelTask(((0.7, MaskPool(tiles)), (0.2, chips), (0.1, drawn)))
-    return PanelTask(((0.7, MaskPool(tiles)), (0.15, chips), (0.08, drawn), (0.07, MaskPool(data.rendered))))
-
-
-def fine_research_task(data: PanelData, tiles: Sequence[MaskedImage]) -> PanelTask:
-    """The later parts: the finer grid, still more tiles, half of the pictures as they are."""
+    """Mostly satellite tiles with masks, on a finer grid, half of the pictures as they are; a larger network."""
     chips, near = ChipPool(data.chips, read_outlines(), FINE_GSD_M), MaskPool(tiles, 0.6, FINE_GSD_M)
     drawn = DrawnPool(data.backgrounds, gsd_m=FINE_GSD_M)
     if not data.rendered:
-        return PanelTask(((0.82, near), (0.13, chips), (0.05, drawn)), FINE_GSD_M, 0.5)
+        return PanelTask(((0.82, near), (0.13, chips), (0.05, drawn)), FINE_GSD_M, 0.5, LITE2)
     rendered = MaskPool(data.rendered, gsd_m=FINE_GSD_M)
-    return PanelTask(((0.8, near), (0.12, chips), (0.04, drawn), (0.04, rendered)), FINE_GSD_M, 0.5)
+    return PanelTask(((0.8, near), (0.12, chips), (0.04, drawn), (0.04, rendered)), FINE_GSD_M, 0.5, LITE2)
 
 
 def read_tiles(data: Path) -> tuple[list[MaskedImage], list[MaskedImage]]:

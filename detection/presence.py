@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from detection.arrays import floats
 from detection.calibration import calibrator_from
-from detection.metrics import calibrate
 from detection.weightfile import Card
 
 AREA_M2 = 4.0
@@ -22,13 +21,10 @@ def raw_presence(probability: NDArray[np.float32], gsd_m: float) -> float:
 
 
 def presence(probability: NDArray[np.float32], gsd_m: float, card: Card) -> float:
-    """The same, calibrated by the card's `presence_calibrator`, on older cards `presence_calibration` (slope, intercept)."""
+    """The same, calibrated by the card's `presence_calibrator`; a card without one says it as it is."""
     raw = floats([raw_presence(probability, gsd_m)])
     chosen = calibrator_from(card.config.get("presence_calibrator"))
-    if chosen is not None:
-        return float(chosen(raw)[0])
-    slope, intercept = _pair(card.config.get("presence_calibration", (1.0, 0.0)))
-    return float(calibrate(raw, (slope, intercept))[0])
+    return float(raw[0] if chosen is None else chosen(raw)[0])
 
 
 def presence_threshold(confidence: NDArray[np.float32], labels: NDArray[np.bool_]) -> float:
@@ -39,9 +35,3 @@ def presence_threshold(confidence: NDArray[np.float32], labels: NDArray[np.bool_
     hits = np.cumsum(labels[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + max(1, int(labels.sum())))
     return float(f1.max()) / 2 if len(f1) else 0.5
-
-
-def _pair(value: object) -> tuple[float, float]:
-    if isinstance(value, (list, tuple)) and len(value) == 2:
-        return float(value[0]), float(value[1])
-    return 1.0, 0.0

@@ -219,7 +219,7 @@ def emphasised(real: Sequence[Chip], state: Mapping[str, Tensor] | None) -> tupl
     times: hatched ground, crowns of trees and painted arrows are few among many cars."""
     if state is None or not real:
         return tuple(real)
-    net = SlotNet().eval()
+    net = SlotNet.of(state).eval()
     net.load_state_dict(state)
     pictures = np.stack([slot_chip(chip.image) for chip in real])
     total = np.zeros(len(real), np.float32)

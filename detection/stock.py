@@ -46,7 +46,7 @@ class StockSegmenter(Segmenter):
 
         With a `cache` folder the fastest engine installed runs it (see `runtime_openvino`), else torch.
         """
-        return cls(StockNet(), "stock", weights or default_path("stock"), cache)
+        return cls(StockNet.of, "stock", weights or default_path("stock"), cache)
 
     @property
     def error95(self) -> float:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from collateral.errors import InvalidInputError
 from collateral.progress import progress
 
 log = logging.getLogger(__name__)
@@ -67,11 +68,19 @@ def train(task: Task, schedule: Schedule, checkpoint: Path, start: dict[str, Ten
     """Runs or resumes training; returns the averaged state. `checkpoint` is written every `checkpoint_every` steps.
 
     `start` replaces the weights that `task.model()` begins with (continuing from other weights).
+
+    Raises `InvalidInputError` when they are of another network or size.
     """
     torch.manual_seed(schedule.seed)
     model = task.model()
     if start is not None:
-        model.load_state_dict(start)
+        try:
+            model.load_state_dict(start)
+        except RuntimeError as error:
+            raise InvalidInputError(
+                f"The weights to begin with are of another network or size ({str(error).splitlines()[-1].strip()}); name "
+                "weights that the same recipe made."
+            ) from None
     device = training_device()
     model = model.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(_groups(model, schedule), weight_decay=schedule.decay)

@@ -17,7 +17,7 @@ from detection import heatmap
 from detection.arrays import floats
 from detection.augment import affine, cover, photometric, random_angle
 from detection.dataset import LabelledImage, Picture, picture_path, read_boxes_folder, read_picture
-from detection.models.backbone import load_imagenet
+from detection.models.backbone import LITE0, Size, load_imagenet
 from detection.models.vehicles import VehicleMaps, VehicleNet
 from detection.orient import bounds, corners
 from detection.tiling import GRAIN
@@ -69,7 +69,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Mix:
-    """Weights of the pools of one part of training."""
+    """Weights of the pools."""
 
     sites: float
     """Rendered sites."""
@@ -81,12 +81,8 @@ class Mix:
     """The other photographs together."""
 
 
-MIXES = (
-    Mix(0.25, 0.45, 0.0), Mix(0.25, 0.45, 0.45), Mix(0.8, 0.45, 0.45), Mix(1.0, 0.35, 0.45), Mix(1.0, 0.4, 0.6, 1.6),
-    *(Mix(1.0, 0.4, 0.6, 2.0),) * 3,
-)  # fmt: skip
-"""The parts of training in turn. From the third on the goods of rendered sites are shown more often: to a network that has
-learnt packed cars, rows of pallets look like them."""
+MIX = Mix(sites=1.0, yards=0.4, own_labels=0.6, photographs=2.0)
+"""Of `vehicles`. To a network that has learnt packed cars, rows of pallets look like them: sites show goods often."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +90,12 @@ class VehicleTask:
     """Batches and loss of the vehicle network (see `detection.train.Task`)."""
 
     pools: tuple[Pool, ...]
-    start: Path | None = None
-    """Checkpoint or weights to continue from; None starts from ImageNet."""
+    size: Size = LITE0
+    """Of the network."""
 
     def model(self) -> nn.Module:
         """The network, with ImageNet weights in its backbone."""
-        net = VehicleNet()
+        net = VehicleNet(size=self.size)
         load_imagenet(net.backbone)
         return net
 

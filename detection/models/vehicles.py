@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, Self
 
 from torch import Tensor, nn
 
-from detection.models.backbone import Backbone, Pyramid
+from detection.models.backbone import LITE0, Backbone, Pyramid, Size, size_of
 
 STRIDE = 4
 """Pixels of the input per cell of the output."""
@@ -31,10 +32,10 @@ class VehicleMaps(NamedTuple):
 class VehicleNet(nn.Module):
     """RGB 0..255 (N, 3, H, W), multiples of 16 -> `VehicleMaps`."""
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, size: Size = LITE0) -> None:
         super().__init__()
-        self.backbone = Backbone()
-        self.pyramid = Pyramid(width)
+        self.backbone = Backbone(size)
+        self.pyramid = Pyramid(width, size)
         self.heat = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, 1, 1))
         self.shape = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, sum(HEADS.values()), 1)
@@ -42,6 +43,11 @@ class VehicleNet(nn.Module):
         last = self.heat[2]
         assert isinstance(last, nn.Conv2d) and last.bias is not None
         nn.init.constant_(last.bias, -4.0)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> Self:
+        """A network of the size that `state` is of; its weights are still to be loaded."""
+        return cls(size=size_of(state))
 
     def forward(self, x: Tensor) -> VehicleMaps:
         features = self.pyramid(self.backbone(x))

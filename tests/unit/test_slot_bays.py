@@ -11,7 +11,7 @@ import torch
 
 from detection.augment import Picture
 from detection.dataset import Chip, LabelledImage
-from detection.models.backbone import CHANNELS
+from detection.models.backbone import LITE0
 from detection.models.slots import CHIP, SlotNet
 from detection.orient import bounds, corners
 from detection.slot_bays import bays_of
@@ -102,12 +102,12 @@ def test_what_the_last_part_changed_is_drawn_back_a_quarter() -> None:
 
 def test_the_network_sees_where_in_the_slot_something_is(monkeypatch: pytest.MonkeyPatch) -> None:
     net = SlotNet().eval()
-    features = torch.zeros(2, CHANNELS[8], 8, 8)
+    features = torch.zeros(2, LITE0.channels[8], 8, 8)
     features[0, 0, 3:5, 3:5] = features[1, 0, 3:5, :1] = 1.0
     features[1, 0, 3:5, -1:] = 1.0
     pooled: list[torch.Tensor] = []
-    monkeypatch.setattr(net.backbone, "forward", lambda x: {8: features, 16: torch.zeros(2, CHANNELS[16], 4, 4)})
+    monkeypatch.setattr(net.backbone, "forward", lambda x: {8: features, 16: torch.zeros(2, LITE0.channels[16], 4, 4)})
     net.head.register_forward_pre_hook(lambda head, given: pooled.append(given[0].detach()))
     net(torch.zeros(2, 3, CHIP, CHIP))
-    middle, sides = pooled[0][:, -CHANNELS[8]].tolist()
+    middle, sides = pooled[0][:, -LITE0.channels[8]].tolist()
     assert middle > 4 * sides > 0
