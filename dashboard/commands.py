@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from collateral.command import Command, Outcome
+from collateral.errors import ServiceError
 from collateral.settings import Settings
 from dashboard.app import create_app
 from dashboard.queries import Queries
@@ -22,11 +23,11 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
-    """Serves the dashboard while the block runs; gives the address (see `dashboard.web.listening` for errors)."""
+def serving(settings: Settings, host: str, port: int, ended: threading.Event | None = None) -> Iterator[str]:
+    """Serves the dashboard while the block runs; gives the address (see `dashboard.web.listening`, for errors too)."""
     queries = Queries(settings.require_database(), THREADS)
     try:
-        with listening(create_app(settings, queries).server, host, port) as url:
+        with listening(create_app(settings, queries).server, host, port, ended) as url:
             yield url
     finally:
         queries.close()
@@ -35,22 +36,26 @@ def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
 def _run(args: argparse.Namespace, settings: Settings) -> Outcome:
     host = args.host or settings.dashboard.host
     port = settings.dashboard.port if args.port is None else args.port
-    stop = threading.Event()
+    stop, told = threading.Event(), threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
+        told.set()
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     state = settings.runtime / "dashboard.json"
-    with serving(settings, host, port) as url:
+    with serving(settings, host, port, stop) as url:
         settings.runtime.mkdir(parents=True, exist_ok=True)
         partial = state.with_suffix(".partial")
         partial.write_text(json.dumps({"url": url, "pid": os.getpid()}))
         partial.replace(state)
         log.info("dashboard ready at %s", url)
         stop.wait()
+        asked = told.is_set()
     state.unlink(missing_ok=True)
+    if not asked:
+        raise ServiceError(f"The web server of the dashboard at {url} ended by itself; the log says why. Start it again.")
     return Outcome({"url": url}, f"The dashboard at {url} has stopped.")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,18 +20,22 @@ from collateral.errors import ServiceError, UsageError
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+log = logging.getLogger(__name__)
 THREADS = 8
 """Requests answered at the same time."""
+GRACE_S = 5.0
+"""What is under way at the end has so long, seconds."""
 
 
 @contextmanager
-def listening(app: WSGIApplication, host: str, port: int) -> Iterator[str]:
+def listening(app: WSGIApplication, host: str, port: int, ended: threading.Event | None = None) -> Iterator[str]:
     """Serves `app` in a thread while the block runs; gives the address. Port 0 takes a free one.
 
-    Requests under way at the end are answered, for at most five seconds; then every connection is closed.
+    At the end requests under way are answered, for at most `GRACE_S`; then every connection is closed. `ended` is set when
+    the thread ends, by itself too.
 
     Raises:
-        UsageError: no such port.
+        UsageError: no such port or host.
         ServiceError: the address cannot be listened on.
     """
     if not 0 <= port <= 65_535:
@@ -37,29 +43,29 @@ def listening(app: WSGIApplication, host: str, port: int) -> Iterator[str]:
     sockets: dict[int, Any] = {}
     try:
         server = waitress.create_server(app, map=sockets, host=host, port=port, threads=THREADS, ident="collateral")
+    except ValueError:
+        raise UsageError(f"There is no host {host!r} on this machine; use 127.0.0.1, or an address that it has.") from None
     except OSError as error:
         wasyncore.close_all(sockets)
         raise ServiceError(
             f"The dashboard cannot listen on {host} port {port} ({error.strerror}); name another with --host and --port."
         ) from error
     ending = trigger(sockets)
-    thread = threading.Thread(target=server.run, name="dashboard", daemon=True)
+    thread = threading.Thread(target=_run, args=(server, ended), name="dashboard", daemon=True)
     thread.start()
     try:
         yield address(server, host)
     finally:
-        server.task_dispatcher.shutdown()
-        # by the thread that waits for the sockets: to close them under its feet is an error there (EBADF)
-        ending.pull_trigger(lambda: _close(sockets))
-        thread.join(timeout=10)
-
-
-def _close(sockets: dict[int, Any]) -> None:
-    for one in list(sockets.values()):
-        if isinstance(one, HTTPChannel):
-            one.handle_close()  # with the answers that the other end has not fetched yet
+        until = time.monotonic() + GRACE_S
+        server.task_dispatcher.shutdown(timeout=GRACE_S)
+        while thread.is_alive() and _unsent(sockets) and time.monotonic() < until:
+            time.sleep(0.02)
+        if thread.is_alive():
+            # by the thread that waits for the sockets: to close them under its feet is an error there (EBADF)
+            ending.pull_trigger(lambda: _close(sockets))
+            thread.join(timeout=10)
         else:
-            one.close()
+            _close(sockets)
 
 
 def address(server: BaseWSGIServer | MultiSocketServer, host: str) -> str:
@@ -67,3 +73,31 @@ def address(server: BaseWSGIServer | MultiSocketServer, host: str) -> str:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::", "*") else host  # noqa: S104 (comparison)
     port = server.effective_port if hasattr(server, "effective_port") else server.effective_listen[0][1]
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+
+
+def _run(server: BaseWSGIServer | MultiSocketServer, ended: threading.Event | None) -> None:
+    try:
+        server.run()
+    except Exception:
+        log.exception("the web server of the dashboard ended by itself")
+    finally:
+        if ended is not None:
+            ended.set()
+
+
+def _unsent(sockets: dict[int, Any]) -> bool:
+    return any(isinstance(one, HTTPChannel) and one.total_outbufs_len for one in list(sockets.values()))
+
+
+def _close(sockets: dict[int, Any]) -> None:
+    """Connections first, with what they hold in files: a worker that still writes is told so before its trigger is gone."""
+    held = list(sockets.values())
+    for one in held:
+        if isinstance(one, HTTPChannel):
+            for request in (one.request, *one.requests):
+                if request is not None:
+                    request.close()
+            one.handle_close()
+    for one in held:
+        if not isinstance(one, HTTPChannel):
+            one.close()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from collateral.errors import InvalidInputError
 from detection.augment import affine, photometric
 from detection.dataset import Chip, Picture, read_slots_folder
 from detection.evaluate_pictures import slot_chip
@@ -220,7 +221,10 @@ def emphasised(real: Sequence[Chip], state: Mapping[str, Tensor] | None) -> tupl
     if state is None or not real:
         return tuple(real)
     net = SlotNet.of(state).eval()
-    net.load_state_dict(state)
+    try:
+        net.load_state_dict(state)
+    except RuntimeError:
+        raise InvalidInputError("The weights to begin with are of another kind of slot network; train it anew.") from None
     pictures = np.stack([slot_chip(chip.image) for chip in real])
     total = np.zeros(len(real), np.float32)
     with torch.inference_mode():

@@ -198,8 +198,11 @@ def _resume(checkpoint: Path, model: nn.Module, optimiser: torch.optim.Optimizer
     if not checkpoint.is_file():
         return 0
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
+    try:
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+    except (RuntimeError, ValueError):
+        raise InvalidInputError(f"{checkpoint} is of another network; remove it, and the training begins anew.") from None
     average.update({key: value.to(average[key].device) for key, value in state["average"].items()})
     log.info("resuming at step %d from %s", state["step"], checkpoint)
     return int(state["step"])

@@ -77,7 +77,7 @@ class Mix:
     """Rendered open grounds."""
     own_labels: float
     """Land-use pictures with our own labels."""
-    photographs: float = 1.0
+    photographs: float
     """The other photographs together."""
 
 
@@ -126,10 +126,8 @@ def mixed_pools(data: Path, rendered: Path, mix: Mix) -> tuple[Pool, ...]:
     sites = tuple(item for item in drawn if item.source != YARDS)
     yards = tuple(item for item in drawn if item.source == YARDS)
     real = [replace(pool, weight=pool.weight * mix.photographs) for pool in real_pools(data)]
-    pools = [*real, Pool(mix.sites, sites), Pool(mix.yards, yards)]
-    if mix.own_labels:
-        labelled = land_use_vehicles(data / "land_use")
-        pools.append(Pool(mix.own_labels, tuple(item for item in labelled if item.group not in HELD_OUT)))
+    own = tuple(item for item in land_use_vehicles(data / "land_use") if item.group not in HELD_OUT)
+    pools = [*real, Pool(mix.sites, sites), Pool(mix.yards, yards), Pool(mix.own_labels, own)]
     return tuple(pool for pool in pools if pool.images)
 
 

@@ -105,7 +105,9 @@ class Backbone(nn.Module):
         x = self.stem((x - 127.0) / 128.0)
         features: dict[int, Tensor] = {}
         for stride, block in zip(self.strides, self.blocks, strict=True):
-            features[stride] = x = block(x)
+            x = block(x)
+            if stride in STRIDES:
+                features[stride] = x
         return features
 
 

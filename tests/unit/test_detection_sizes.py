@@ -47,3 +47,12 @@ def test_start_of_another_size_is_refused(tmp_path: Path) -> None:
     small: nn.Module = PanelNet()
     with pytest.raises(InvalidInputError, match="another network or size"):
         train(PanelTask((), size=LITE2), Schedule(steps=1), tmp_path / "c.pt", small.state_dict())
+
+
+def test_checkpoint_of_another_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    small = PanelNet()
+    optimiser = torch.optim.AdamW(small.parameters())
+    torch.save({"step": 1, "model": small.state_dict(), "optimiser": optimiser.state_dict(), "average": {}}, path)
+    with pytest.raises(InvalidInputError, match="is of another network; remove it"):
+        train(PanelTask((), size=LITE2), Schedule(steps=2), path)

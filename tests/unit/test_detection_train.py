@@ -175,6 +175,8 @@ def test_a_recipe_end_to_end_repeats_and_its_card_says_how(tmp_path: Path) -> No
     (tmp_path / "slot_occupancy" / "occupied" / "3.png").write_bytes(
         (tmp_path / "slot_occupancy" / "occupied" / "1.png").read_bytes()
     )
+    with pytest.raises(UsageError, match=r"taught on other data \(slot_occupancy\)"):
+        train_named("slots", Job(tmp_path, None, tmp_path / "one", out, schedule, calibrate_only=True))
     train_named("slots", Job(tmp_path, None, tmp_path / "one", tmp_path / "four.safetensors", schedule))
     more = set((tmp_path / "one").iterdir())
     assert kept < more and len(more) == 2 * len(kept), "other data begin anew and leave what is there"
