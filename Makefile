@@ -29,9 +29,10 @@ demo: setup ## sample world, services, detectors, live fleet and dashboard; Ctrl
 demo-check: setup ## the demo unattended on free ports, verified, as JSON; SEED=n gives another world
 	@$(COLLATERAL) demo check --seed $(SEED) --json
 
+# --dist load: where a worker dies its test fails and the rest goes on (dealt out by group, xdist waits for ever)
 test: setup ## all tests, on a real TimescaleDB, Mosquitto and Chromium
 	@echo "test: running $(TESTS) on real servers (first run fetches them)"
-	@$(VENV)/bin/python -m pytest $(TESTS) -n 2 --dist loadgroup -q
+	@$(VENV)/bin/python -m pytest $(TESTS) -n 2 --dist load -q
 
 lint: setup ## ruff and mypy strict
 	@$(VENV)/bin/ruff check .

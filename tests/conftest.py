@@ -46,6 +46,13 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = Path(tempfile.mkdtemp(prefix=f"{RUNTIME_PREFIX}{os.getpid()}-"))
     folder.chmod(0o755)
     os.environ[RUNTIME_VARIABLE] = str(folder)
+    os.environ.setdefault("OMP_NUM_THREADS", str(_threads(config)))
+
+
+def _threads(config: pytest.Config) -> int:
+    """A worker's share of the cores: threads beyond them wait for each other, and a training takes eight times as long."""
+    workers = config.getoption("numprocesses", default=None) or 1
+    return max(1, len(os.sched_getaffinity(0)) // workers)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -21,7 +21,6 @@ from detection.weightfile import default_path, read_card, read_weights
 ORIGIN = Provenance("trial", 1, {"steps": 1}, ({"source": "s", "licence": "l", "pictures": 1, "objects": 1},), "kept out")
 
 
-@pytest.mark.timeout(180)
 def test_vehicles_are_finished_with_calibration_threshold_and_recall_by_distance(tmp_path: Path) -> None:
     write_boxes_folder(tmp_path / "v", 5, 31, (0.15,))
     items = read_boxes_folder(tmp_path / "v", "train")

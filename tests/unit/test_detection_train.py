@@ -148,7 +148,6 @@ def _slots_folder(root: Path) -> None:
     (root / "index.csv").write_text("\n".join(rows) + "\n")
 
 
-@pytest.mark.timeout(120)
 def test_a_recipe_end_to_end_repeats_and_its_card_says_how(tmp_path: Path) -> None:
     _slots_folder(tmp_path / "slot_occupancy")
     schedule = {"steps": 3, "batch": 4, "warmup": 1, "seed": 5}
