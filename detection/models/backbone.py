@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,19 @@ class Backbone(nn.Module):
             if stride in STRIDES:
                 features[stride] = x
         return features
+
+
+class OnBackbone(nn.Module):
+    """A network on the shared feature extractor, of either size."""
+
+    def __init__(self, size: Size = LITE0) -> None:
+        super().__init__()
+        self.backbone = Backbone(size)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> Self:
+        """A network of the size that `state` is of; its weights are still to be loaded."""
+        return cls(size=size_of(state))
 
 
 def load_imagenet(backbone: Backbone) -> None:

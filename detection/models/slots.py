@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Self
-
 import torch
 from torch import Tensor, nn
 
-from detection.models.backbone import LITE0, Backbone, Size, size_of
+from detection.models.backbone import LITE0, OnBackbone, Size
 
 CHIP = 64
 """Side of a rectified slot, pixels."""
 
 
-class SlotNet(nn.Module):
+class SlotNet(OnBackbone):
     """RGB 0..255 (N, 3, 64, 64) -> logits (N,) that the slot is occupied.
 
     Beside the mean and the strongest answer over the whole slot it sees means weighted by place, with learned weights: a
@@ -22,17 +19,11 @@ class SlotNet(nn.Module):
     """
 
     def __init__(self, size: Size = LITE0) -> None:
-        super().__init__()
-        self.backbone = Backbone(size)
+        super().__init__(size)
         self.place8 = nn.Parameter(_middle(CHIP // 8))
         self.place16 = nn.Parameter(_middle(CHIP // 16))
         wide = 2 * (sum(size.channels[stride] for stride in (16, 8)))
         self.head = nn.Sequential(nn.Linear(wide, 64), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(64, 1))
-
-    @classmethod
-    def of(cls, state: Mapping[str, Tensor]) -> Self:
-        """A network of the size that `state` is of; its weights are still to be loaded."""
-        return cls(size_of(state))
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.backbone(x)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from detection.models.backbone import LITE0, Backbone, Pyramid, Size, size_of
+from detection.models.backbone import LITE0, OnBackbone, Pyramid, Size
 
 STRIDE = 4
 """Pixels of the input per cell of the output."""
@@ -29,12 +28,11 @@ class VehicleMaps(NamedTuple):
     """2: cosine and sine of twice the heading (a vehicle looks the same both ways)."""
 
 
-class VehicleNet(nn.Module):
+class VehicleNet(OnBackbone):
     """RGB 0..255 (N, 3, H, W), multiples of 16 -> `VehicleMaps`."""
 
     def __init__(self, width: int = 64, size: Size = LITE0) -> None:
-        super().__init__()
-        self.backbone = Backbone(size)
+        super().__init__(size)
         self.pyramid = Pyramid(width, size)
         self.heat = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, 1, 1))
         self.shape = nn.Sequential(
@@ -43,11 +41,6 @@ class VehicleNet(nn.Module):
         last = self.heat[2]
         assert isinstance(last, nn.Conv2d) and last.bias is not None
         nn.init.constant_(last.bias, -4.0)
-
-    @classmethod
-    def of(cls, state: Mapping[str, Tensor]) -> Self:
-        """A network of the size that `state` is of; its weights are still to be loaded."""
-        return cls(size=size_of(state))
 
     def forward(self, x: Tensor) -> VehicleMaps:
         features = self.pyramid(self.backbone(x))
