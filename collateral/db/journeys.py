@@ -59,6 +59,10 @@ _COLUMNS = (
 
 _INSERT = f"INSERT INTO journey ({_COLUMNS}) VALUES %s"  # noqa: S608 (our own names)
 _OF_DAYS = f"SELECT {_COLUMNS} FROM journey WHERE device_id = %s AND day BETWEEN %s AND %s ORDER BY begins, kind"  # noqa: S608
+_SINCE = (
+    f"SELECT {_COLUMNS} FROM journey WHERE device_id = %(device)s AND day >="  # noqa: S608
+    " (SELECT max(day) FROM journey WHERE device_id = %(device)s AND begins <= %(at)s) ORDER BY begins, kind LIMIT %(most)s"
+)
 _FLAGGED = (
     f"SELECT {_COLUMNS} FROM journey WHERE site_id = ANY(%s) AND ends >= %s AND flags <> '[]'"  # noqa: S608
     " ORDER BY site_id, device_id, begins"
@@ -98,6 +102,11 @@ def _row(one: Journey) -> tuple[object, ...]:
 def journeys_of_days(connection: Connection, device_id: str, first: date, last: date) -> list[Journey]:
     """What is kept of a tracker's local days first..last, oldest first."""
     return [_journey(row) for row in fetch_dicts(connection, _OF_DAYS, (device_id, first, last))]
+
+
+def journeys_since(connection: Connection, device_id: str, at: datetime, most: int) -> list[Journey]:
+    """What is kept of a tracker from the local day of its last one that began by `at`, oldest first, at most `most` rows."""
+    return [_journey(row) for row in fetch_dicts(connection, _SINCE, {"device": device_id, "at": at, "most": most})]
 
 
 def flagged_journeys(connection: Connection, site_ids: Sequence[str], since: datetime) -> list[Journey]:
