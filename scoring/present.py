@@ -87,7 +87,7 @@ def present_findings(
     """Rule and finding of every thing with a stretch of the present days that reaches the rule's limit.
 
     Args:
-        journeys: of one site, with flags.
+        journeys: all of the site's trackers that have flags.
         tracker_of: from `speakers`.
         rules: of the policy; one that wants several days in a row is left to the day's judgement.
         calendar: of the site.

@@ -17,7 +17,7 @@ from collateral.db import alerts as alert_rows
 from collateral.db import coverage as coverage_rows
 from collateral.db import outbox, reference, rollups
 from collateral.db import scores as score_rows
-from collateral.db.journeys import Journey, flagged_journeys, journeys_since
+from collateral.db.journeys import Journey, journeys_of_flagged, journeys_since
 from collateral.db.observations import observation_revisions
 from collateral.db.pool import Pool
 from collateral.domain import AlertState, SubjectKind
@@ -143,7 +143,7 @@ def raise_present(pool: Pool, policy: Policy, now: datetime) -> RunSummary:
         devices = reference.devices(connection)
         followed = {one.site_id for one in devices if one.asset_id}
         flagged: dict[str, list[Journey]] = defaultdict(list)
-        for journey in flagged_journeys(connection, sorted(followed), now - PRESENT):
+        for journey in journeys_of_flagged(connection, sorted(followed), now - PRESENT):
             flagged[journey.site_id].append(journey)
         series = rollups.series_of_devices(connection, [one.device_id for one in devices if one.site_id in flagged])
     heard = set.intersection(*({one.device_id for one in series if one.quantity == name} for name in _POSITION))

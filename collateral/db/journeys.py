@@ -63,10 +63,11 @@ _SINCE = (
     f"SELECT {_COLUMNS} FROM journey WHERE device_id = %(device)s AND day >="  # noqa: S608
     " (SELECT max(day) FROM journey WHERE device_id = %(device)s AND begins <= %(at)s) ORDER BY begins, kind LIMIT %(most)s"
 )
-_FLAGGED = (
-    f"SELECT {_COLUMNS} FROM journey WHERE site_id = ANY(%s) AND ends >= %s AND flags <> '[]'"  # noqa: S608
-    " ORDER BY site_id, device_id, begins"
-)
+_OF_FLAGGED = f"""
+SELECT {_COLUMNS} FROM journey WHERE ends >= %(since)s AND device_id IN
+    (SELECT device_id FROM journey WHERE site_id = ANY(%(sites)s) AND ends >= %(since)s AND flags <> '[]')
+    AND site_id = ANY(%(sites)s) ORDER BY site_id, device_id, begins
+"""  # noqa: S608
 _FOR_OFFICERS = (
     f"SELECT {_COLUMNS} FROM officer_journey WHERE site_id = %(site)s AND ends > %(first)s AND begins < %(last)s"  # noqa: S608
     " AND (%(asset)s = '' OR asset_id = %(asset)s) ORDER BY begins DESC, kind LIMIT %(most)s"
@@ -109,9 +110,10 @@ def journeys_since(connection: Connection, device_id: str, at: datetime, most: i
     return [_journey(row) for row in fetch_dicts(connection, _SINCE, {"device": device_id, "at": at, "most": most})]
 
 
-def flagged_journeys(connection: Connection, site_ids: Sequence[str], since: datetime) -> list[Journey]:
-    """What has flags and ended since a time, by site, tracker and time."""
-    return [_journey(row) for row in fetch_dicts(connection, _FLAGGED, (list(site_ids), since))]
+def journeys_of_flagged(connection: Connection, site_ids: Sequence[str], since: datetime) -> list[Journey]:
+    """What ended since a time, of trackers that have a flag since then; by site, tracker and time."""
+    rows = fetch_dicts(connection, _OF_FLAGGED, {"sites": list(site_ids), "since": since})
+    return [_journey(row) for row in rows]
 
 
 def kept_days(connection: Connection, device_id: str, first: date, last: date) -> list[date]:

@@ -417,6 +417,34 @@ def test_what_goes_on_over_midnight_after_a_person_cleared_it_is_the_same_stretc
     assert number(truck, alerts) == 2
 
 
+def test_what_was_seen_at_home_between_two_silences_leaves_anew(
+    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
+
+    def twice(day: int, place: Floats) -> None:
+        if day == 8:
+            place[32:] = (HOME[0] - 0.2, HOME[1])
+            place[56:64] = HOME
+
+    silent = [(8 * 96 + first, 8 * 96 + last) for first, last in ((24, 33), (48, 57), (64, 71))]
+    readings = [
+        row for row in truck_readings(MIDNIGHT, DAYS, twice)
+        if not any(quarter(first) < from_us(row[2]) < quarter(last) for first, last in silent)
+    ]  # fmt: skip
+    goes(truck, readings, 0, 8 * 96)
+    look(truck, 8.2)
+    judge(truck, 8)
+    goes(truck, readings, 8 * 96, 8 * 96 + 64)
+    assert at_once(truck, 8 * 96 + 64.5) == {"left_region": 1}
+    clears(truck, 8 * 96 + 65)
+    assert at_once(truck, 8 * 96 + 65.5) == {}
+    goes(truck, readings, 8 * 96, 8 * 96 + 80)
+    silences = "SELECT count(*) FROM journey WHERE kind = 'silence' AND begins >= %s"
+    assert rows(truck, silences, (quarter(8 * 96),)) == [(3,)]
+    assert at_once(truck, 8 * 96 + 80.5) == {"left_region": 1}
+
+
 def test_what_goes_on_after_a_person_cleared_it_is_no_new_stretch_and_a_spare_tracker_says_nothing(
     truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
