@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +29,11 @@ GRACE_S = 5.0
 
 
 @contextmanager
-def listening(app: WSGIApplication, host: str, port: int, ended: threading.Event | None = None) -> Iterator[str]:
+def listening(app: WSGIApplication, host: str, port: int, ended: Callable[[], None] = lambda: None) -> Iterator[str]:
     """Serves `app` in a thread while the block runs; gives the address. Port 0 takes a free one.
 
-    At the end requests under way are answered, for at most `GRACE_S`; then every connection is closed. `ended` is set when
-    the thread ends, by itself too.
+    At the end requests under way are answered, for at most `GRACE_S`; then every connection is closed. `ended` is called
+    when the thread ends, by itself too.
 
     Raises:
         UsageError: no such port or host.
@@ -78,14 +78,13 @@ def address(server: BaseWSGIServer | MultiSocketServer, host: str) -> str:
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
-def _run(server: BaseWSGIServer | MultiSocketServer, ended: threading.Event | None) -> None:
+def _run(server: BaseWSGIServer | MultiSocketServer, ended: Callable[[], None]) -> None:
     try:
         server.run()
     except Exception:
         log.exception("the web server of the dashboard ended by itself")
     finally:
-        if ended is not None:
-            ended.set()
+        ended()
 
 
 def _unsent(sockets: dict[int, Any]) -> bool:

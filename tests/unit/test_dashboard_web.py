@@ -98,7 +98,7 @@ def test_slow_client_of_a_long_request_leaves_no_error(monkeypatch: pytest.Monke
 
 def test_thread_that_ends_by_itself_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
-    with listening(hello, "127.0.0.1", 0, ended) as url:
+    with listening(hello, "127.0.0.1", 0, ended.set) as url:
         port = int(url.rsplit(":", 1)[1])
         assert not ended.is_set()
 
