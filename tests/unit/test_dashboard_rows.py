@@ -79,6 +79,9 @@ def test_days_are_the_sites_and_only_of_the_devices_behind_a_chart() -> None:
     evening = doubt(12.5, 0.0)  # half past midnight in Shanghai
     found = doubtful_days([doubt(0), evening], "energy_kwh_per_day", "", [METER, DRIVE], ZONE)
     assert found == [(date(2026, 8, 3), date(2026, 8, 4))]
+    until_midnight, at_midnight = doubt(10, 2.0), doubt(12, 0.0)
+    for one in (until_midnight, at_midnight):
+        assert doubtful_days([one], "energy_kwh_per_day", "", [METER], ZONE) == [(date(2026, 8, 3), date(2026, 8, 3))]
     running = doubt(48, device="D2", quantity="machine_running")
     found = doubtful_days([doubt(0), running], "running_hours_per_day", "M1", [METER, DRIVE], ZONE)
     assert found == [(date(2026, 8, 5), date(2026, 8, 5))]
