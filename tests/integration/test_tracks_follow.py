@@ -229,6 +229,7 @@ def test_an_area_does_not_move_to_another_site_and_hold_at_both(
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"kind": "wall"}, "kind is 'wall'"),
+    ({"fence": "site", "kind": "place"}, "Fence is 'site'"),
     ({"site": "S9"}, "Site 'S9' is not in the portfolio"),
     ({"asset": "T9"}, "Asset 'T9' is no pledged thing of site S1"),
     ({"line": [list(HOME), [121.0, 31.2]]}, "A line has no width"),
