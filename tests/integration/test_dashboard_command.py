@@ -41,11 +41,11 @@ def run(settings: Settings, act: Callable[[], None], capsys: pytest.CaptureFixtu
         connection.close()
         act()
 
-    helper = threading.Thread(target=when_ready)
-    helper.start()
+    visitor = threading.Thread(target=when_ready)
+    visitor.start()
     capsys.readouterr()
     code = main(["dashboard", "--port", "0", "--json"])
-    helper.join(20)
+    visitor.join(20)
     assert not state.exists()
     found: dict[str, object] = orjson.loads(capsys.readouterr().out)
     return code, found
