@@ -7,10 +7,9 @@ import json
 import logging
 import os
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from queue import SimpleQueue
 
 from collateral.command import Command, Outcome
 from collateral.errors import ServiceError
@@ -23,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def serving(settings: Settings, host: str, port: int, ended: threading.Event | None = None) -> Iterator[str]:
+def serving(settings: Settings, host: str, port: int, ended: Callable[[], None] = lambda: None) -> Iterator[str]:
     """Serves the dashboard while the block runs; gives the address (see `dashboard.web.listening`, for errors too)."""
     queries = Queries(settings.require_database(), THREADS)
     try:
@@ -36,25 +35,19 @@ def serving(settings: Settings, host: str, port: int, ended: threading.Event | N
 def _run(args: argparse.Namespace, settings: Settings) -> Outcome:
     host = args.host or settings.dashboard.host
     port = settings.dashboard.port if args.port is None else args.port
-    stop, told = threading.Event(), threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        told.set()
-        stop.set()
-
+    asked: SimpleQueue[bool] = SimpleQueue()  # whether the end was asked for: the first to say so counts
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+        signal.signal(number, lambda *_: asked.put(True))
     state = settings.runtime / "dashboard.json"
-    with serving(settings, host, port, stop) as url:
+    with serving(settings, host, port, lambda: asked.put(False)) as url:
         settings.runtime.mkdir(parents=True, exist_ok=True)
         partial = state.with_suffix(".partial")
         partial.write_text(json.dumps({"url": url, "pid": os.getpid()}))
         partial.replace(state)
         log.info("dashboard ready at %s", url)
-        stop.wait()
-        asked = told.is_set()
+        stopped = asked.get()
     state.unlink(missing_ok=True)
-    if not asked:
+    if not stopped:
         raise ServiceError(f"The web server of the dashboard at {url} ended by itself; the log says why. Start it again.")
     return Outcome({"url": url}, f"The dashboard at {url} has stopped.")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from collateral.domain import Device
+from dashboard.tracks import last_day_of
 
 FLAGS: Mapping[int, str] = {
     1: "range", 2: "unit", 4: "outlier", 8: "stale", 16: "interpolated", 32: "replayed", 64: "clock", 128: "future",
@@ -96,6 +96,8 @@ def doubtful_days(
 ) -> list[tuple[date, date]]:
     """Runs of local days, both ends included, on which readings behind an observed quantity are doubted.
 
+    A reading at midnight closes the day before, as it does in what is observed of the day.
+
     Args:
         doubts: of the site.
         quantity: key of OBSERVATION_QUANTITIES.
@@ -105,11 +107,10 @@ def doubtful_days(
     """
     readings = _MADE_OF.get(quantity, frozenset())
     mine = {one.device_id for one in devices if not asset_id or one.asset_id == asset_id}
-    local = ZoneInfo(zone)
     days: set[date] = set()
     for one in doubts:
         if one.quantity in readings and one.device_id in mine and one.drawn:
-            first, last = one.time_from.astimezone(local).date(), one.time_to.astimezone(local).date()
+            first, last = last_day_of(one.time_from, zone), last_day_of(one.time_to, zone)
             days |= {first + timedelta(days=offset) for offset in range((last - first).days + 1)}
     runs: list[tuple[date, date]] = []
     for day in sorted(days):

@@ -19,10 +19,10 @@ class Formats:
     locale: str
 
     def number(self, value: float | None, digits: int = 0) -> str:
-        """Grouped by thousands, true minus sign."""
+        """Grouped by thousands, true minus sign, none before what is rounded to zero."""
         if value is None or not math.isfinite(value):
             return NOTHING
-        return f"{value:,.{digits}f}".replace("-", "−")
+        return f"{value:z,.{digits}f}".replace("-", "−")
 
     def figure(self, value: float | None) -> str:
         """Three significant digits for what may be small or large."""

@@ -50,6 +50,8 @@ class Chart:
     newest: Observation
     doubted: Sequence[tuple[date, date]] = ()
     """Runs of local days, both ends included, on which readings behind it are doubted."""
+    usual: Band | None = None
+    """Of the newest value's own day; None where no normal of such days is known."""
 
 
 _FIRST = (
@@ -74,14 +76,17 @@ def charts(view: SiteView, policy: Policy, at: datetime) -> list[Chart]:
         days = PICTURES_DAYS if one.source is Source.IMAGERY else SHOWN_DAYS
         if one.valid_from >= at - timedelta(days=days):
             groups.setdefault((one.quantity, f"{one.subject_kind}:{one.subject_id}", one.source), []).append(one)
-    found = [
-        Chart(
-            quantity, points[-1].subject_id, source, points, _band(context, quantity, subject, points),
-            _reference(view, quantity), _compared_with(quantity) in (Normal.OWN_PAST, Normal.PLEDGED), points[-1],
-            _doubted(view, quantity, points[-1]) if source is Source.TELEMETRY else (),
+    found = []
+    for (quantity, subject, source), points in groups.items():
+        band, newest = _band(context, quantity, subject, points), points[-1]
+        usual = band[-1] if band and band[-1].day == calendar.local_day(newest.valid_from) else None
+        doubted = _doubted(view, quantity, newest) if source is Source.TELEMETRY else ()
+        judged = _compared_with(quantity) in (Normal.OWN_PAST, Normal.PLEDGED)
+        found.append(
+            Chart(
+                quantity, newest.subject_id, source, points, band, _reference(view, quantity), judged, newest, doubted, usual
+            )
         )
-        for (quantity, subject, source), points in groups.items()
-    ]
     return sorted(found, key=lambda chart: (_place(chart.quantity), chart.subject_id))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import waitress
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, MultiSocketServer
+from waitress.task import ThreadedTaskDispatcher
 from waitress.trigger import trigger
 
 from collateral.errors import ServiceError, UsageError
@@ -28,11 +29,11 @@ GRACE_S = 5.0
 
 
 @contextmanager
-def listening(app: WSGIApplication, host: str, port: int, ended: threading.Event | None = None) -> Iterator[str]:
+def listening(app: WSGIApplication, host: str, port: int, ended: Callable[[], None] = lambda: None) -> Iterator[str]:
     """Serves `app` in a thread while the block runs; gives the address. Port 0 takes a free one.
 
-    At the end requests under way are answered, for at most `GRACE_S`; then every connection is closed. `ended` is set when
-    the thread ends, by itself too.
+    At the end requests under way are answered, for at most `GRACE_S`; then every connection is closed. `ended` is called
+    when the thread ends, by itself too.
 
     Raises:
         UsageError: no such port or host.
@@ -41,8 +42,9 @@ def listening(app: WSGIApplication, host: str, port: int, ended: threading.Event
     if not 0 <= port <= 65_535:
         raise UsageError(f"Port {port} does not exist; use 1 to 65535, or 0 for a free one.")
     sockets: dict[int, Any] = {}
+    workers = ThreadedTaskDispatcher()  # waitress would start threads before it binds, and leave them where that fails
     try:
-        server = waitress.create_server(app, map=sockets, host=host, port=port, threads=THREADS, ident="collateral")
+        server = waitress.create_server(app, map=sockets, _dispatcher=workers, host=host, port=port, ident="collateral")
     except ValueError:
         raise UsageError(f"There is no host {host!r} on this machine; use 127.0.0.1, or an address that it has.") from None
     except OSError as error:
@@ -50,6 +52,7 @@ def listening(app: WSGIApplication, host: str, port: int, ended: threading.Event
         raise ServiceError(
             f"The dashboard cannot listen on {host} port {port} ({error.strerror}); name another with --host and --port."
         ) from error
+    workers.set_thread_count(THREADS)
     ending = trigger(sockets)
     thread = threading.Thread(target=_run, args=(server, ended), name="dashboard", daemon=True)
     thread.start()
@@ -57,7 +60,7 @@ def listening(app: WSGIApplication, host: str, port: int, ended: threading.Event
         yield address(server, host)
     finally:
         until = time.monotonic() + GRACE_S
-        server.task_dispatcher.shutdown(timeout=GRACE_S)
+        workers.shutdown(timeout=GRACE_S)
         while thread.is_alive() and _unsent(sockets) and time.monotonic() < until:
             time.sleep(0.02)
         if thread.is_alive():
@@ -75,14 +78,13 @@ def address(server: BaseWSGIServer | MultiSocketServer, host: str) -> str:
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
-def _run(server: BaseWSGIServer | MultiSocketServer, ended: threading.Event | None) -> None:
+def _run(server: BaseWSGIServer | MultiSocketServer, ended: Callable[[], None]) -> None:
     try:
         server.run()
     except Exception:
         log.exception("the web server of the dashboard ended by itself")
     finally:
-        if ended is not None:
-            ended.set()
+        ended()
 
 
 def _unsent(sockets: dict[int, Any]) -> bool:

@@ -110,9 +110,11 @@ def train_named(name: str, job: Job) -> Card:
 
 
 def _digests(recipe: Recipe, job: Job) -> dict[str, str]:
+    """By name of the labelled folder; of the rendered scenes only the subfolder that the recipe reads, `rendered/NAME`."""
     folders = {name: job.data / name for name in recipe.reads}
-    if job.rendered is not None:
-        folders["rendered"] = job.rendered
+    reads = {_vehicles: "vehicles", _panels: "panels", _panels_research: "panels", _slots: "slots", _stock: "stock"}
+    if job.rendered is not None and recipe.run in reads:
+        folders[f"rendered/{reads[recipe.run]}"] = job.rendered / reads[recipe.run]
     found = {name: folder_digest(folder) for name, folder in folders.items() if folder.is_dir()}
     return {**found, "labels": folder_digest(LAND_USE_LABELS.parent)} if _LABELLED & found.keys() else found
 

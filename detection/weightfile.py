@@ -56,7 +56,8 @@ class Card:
     failure_pictures: tuple[Mapping[str, str], ...] = ()
     """file (beside the page of the card) and text of pictures that show failures; of rendered places only."""
     data_digest: Mapping[str, object] = field(default_factory=dict)
-    """SHA-256 over each labelled folder that was read."""
+    """SHA-256 over each folder that was read: of the labelled data by its name, `rendered/NAME` of the rendered scenes
+    (older cards: `rendered`, with the subfolders of other networks), `labels` of our own labels."""
 
 
 def card_path(weights: Path) -> Path:

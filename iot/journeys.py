@@ -39,7 +39,7 @@ LINE_ERROR_M = 10.0
 MOST_POINTS = 300
 """Of one line."""
 MOST_FLAGS = 20
-"""Of one trip."""
+"""Of one trip or stop; those that raise alerts go before others (`worst`)."""
 _FLAG_POINTS = 40
 
 _OF_MOTION = frozenset({"speed", "contradicted", "moved_engine_off"})
@@ -124,14 +124,14 @@ class _Maker:
 
     def _trip(self, first: int, last: int) -> Iterator[Journey]:
         part = Track(self._right.time_s[first : last + 1], self._right.xy[first : last + 1])
-        flags = tuple(self._flags(first, last))
+        flags = tuple(worst(self._flags(first, last), MOST_FLAGS))
         if last > first and (part.length_m >= LEAST_TRIP_M or flags):
             told = self._told[first : last + 1]
             top = max(float(step_km_h(part).max()), float(np.nanmax(told)) if np.isfinite(told).any() else 0.0)
             yield self._journey(TRIP, first, last, part.length_m, round(top, 1), flags)
 
     def _stop(self, stop: Stop) -> Journey:
-        flags = list(self._flags(stop.first, stop.last, moving=False))
+        flags = worst(self._flags(stop.first, stop.last, moving=False), MOST_FLAGS - 1)
         place = self._areas.place_of(stop.xy)
         strange = not place and not near(self._past.stood, stop.xy)
         if strange and self._past.known and stop.seconds >= LEAST_STOP_S:
@@ -141,7 +141,7 @@ class _Maker:
         begins, ends = self._at(stop.first), self._at(stop.last)
         return Journey(
             self._tracker.device_id, self._day, begins, ends, STOP, self._tracker.site_id, self._tracker.asset_id, 0.0, None,
-            lon, lat, lon, lat, place, place, None, tuple(flags[:MOST_FLAGS]),
+            lon, lat, lon, lat, place, place, None, tuple(flags),
         )  # fmt: skip
 
     def _journey(
@@ -177,12 +177,11 @@ class _Maker:
             length = np.append(np.hypot(*np.diff(right.xy, axis=0).T), 0.0)
             yield _Marks("moved_engine_off", length, np.append(carried, False) | np.concatenate([[False], carried]))
 
-    def _flags(self, first: int, last: int, moving: bool = True) -> Iterator[Mapping[str, Any]]:
+    def _flags(self, first: int, last: int, moving: bool = True) -> list[Mapping[str, Any]]:
         """Marks of a trip, or (not `moving`) of a stop, whose first and last position are also those of trips."""
         chosen = (marks for marks in self._marks if moving or marks.kind not in _OF_MOTION)
         told = [flag for marks in chosen for flag in self._runs(marks, first, last)]
-        told += self._jumps(first, last)
-        yield from told[:MOST_FLAGS]
+        return [*told, *self._jumps(first, last)]
 
     def _runs(self, marks: _Marks, first: int, last: int) -> Iterator[Mapping[str, Any]]:
         on = np.flatnonzero(marks.on[first : last + 1]) + first
@@ -233,6 +232,12 @@ class _Maker:
 
     def _lonlat(self, xy: NDArray[np.float64]) -> list[tuple[float, float]]:
         return lonlat(self._to, xy)
+
+
+def worst(flags: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """At most `most`, in the same order: first those with `sure`, of which alerts are made, the greatest before others."""
+    order = sorted(range(len(flags)), key=lambda place: ("sure" not in flags[place], -flags[place].get("sure", 0.0)))
+    return [flags[place] for place in sorted(order[:most])]
 
 
 def _marks(kind: str, most: NDArray[np.float64], above: float) -> _Marks:

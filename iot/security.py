@@ -43,12 +43,16 @@ BLOCK = timedelta(minutes=10)
 
 
 def read_events(lines: Iterable[str]) -> Iterator[SecurityEvent]:
-    """Events among the lines of the broker's log; times are the broker's, taken as UTC of this machine's clock."""
+    """Events among the lines of the broker's log; times are the broker's, taken as UTC of this machine's clock.
+
+    Damaged lines are passed over: they must not hold up those after them.
+    """
     for line in lines:
         match = _LINE.match(line.rstrip("\n"))
-        if match is None:
+        at = None if match is None else _moment(match["at"])
+        if match is None or at is None:
             continue
-        at, text = datetime.fromisoformat(match["at"]).astimezone(UTC), match["text"]
+        text = match["text"].replace("\0", "\N{REPLACEMENT CHARACTER}")  # which the database cannot hold
         if text.startswith("Foreign "):
             yield from _foreign(at, text)
             continue
@@ -60,6 +64,13 @@ def read_events(lines: Iterable[str]) -> Iterator[SecurityEvent]:
             client = parts.pop("client", "")
             yield SecurityEvent(at, kind, client[:200], detail={name: value[:300] for name, value in parts.items()})
             break
+
+
+def _moment(written: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(written).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _foreign(at: datetime, text: str) -> Iterator[SecurityEvent]:

@@ -7,7 +7,7 @@ ended only samples newer than its end can raise the next (ISA-18.2: no chatterin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -44,7 +44,11 @@ class Held:
     alert_id: int | None = None
     """None until it is written."""
     told_until: datetime | None = None
-    """End of the day that it told of before it was over; that day's own sample is nothing new."""
+    """End of the last day that it told of though it was not over then; what days until there say is nothing new."""
+    went_on_until: datetime | None = None
+    """Until when what it told of went on after a person cleared it."""
+    device: str = ""
+    """Which tracker or sensor showed it."""
 
     def stands(self, at: datetime) -> bool:
         """True when it had been raised and had not ended at `at`."""
@@ -102,6 +106,16 @@ class AlertBook:
         """The alert of this rule and subject that stands at `at`."""
         return next((one for one in self._of(rule, subject_id) if one.stands(at)), None)
 
+    def cleared_by_people(self, rules: Collection[str]) -> list[Held]:
+        """Of each of these rules and each subject the alert that a person cleared last."""
+        ended = [one for one in self._held if one.cleared_at and one.cleared_by != ENGINE and one.rule in rules]
+        ended.sort(key=lambda one: one.cleared_at or one.raised_at)
+        return list({(one.rule, one.subject_id): one for one in ended}.values())
+
+    def went_on(self, held: Held, until: datetime, told_until: datetime) -> None:
+        """What a cleared alert told of lasted until `until`; days up to `told_until` are no news, until one is calm."""
+        self._held[self._held.index(held)] = replace(held, went_on_until=until, told_until=told_until)
+
     def open_since(self, rule: str, at: datetime) -> dict[str, datetime]:
         """Since when alerts of a rule stand, by subject."""
         return {one.subject_id: one.raised_at for one in self._held if one.rule == rule and one.stands(at)}
@@ -120,9 +134,10 @@ class AlertBook:
         """
         held = self.standing(rule, finding.subject_id, at)
         known = self._of(rule, finding.subject_id)
-        ends = [one.cleared_at for one in known if one.cleared_at and (whole_days or one.cleared_by != ENGINE)]
-        told = [one.told_until for one in known if one.told_until and one.cleared_at and whole_days]
-        move = decide(policy, finding.samples, at, held, max(ends + told, default=None))
+        ended = [one for one in known if one.cleared_at and (whole_days or one.cleared_by != ENGINE)]
+        told = [_told(one, finding.samples, policy) if whole_days else one.went_on_until for one in ended]
+        ends = [end for end in (*(one.cleared_at for one in ended), *told) if end]
+        move = decide(policy, finding.samples, at, held, max(ends, default=None))
         if move is None or (move is Move.RAISE and any(one.raised_at > at for one in known)):
             return None
         if move is Move.RAISE:
@@ -144,11 +159,20 @@ class AlertBook:
         return [one for one in self._held if one.rule == rule and one.subject_id == subject_id]
 
 
+def _told(ended: Held, samples: Sequence[Sample], policy: RulePolicy) -> datetime | None:
+    """Until when an ended alert has told of what the samples say: the first calm one since its end makes the next news."""
+    if ended.told_until is None or ended.cleared_at is None:
+        return None
+    calm = (one.at for one in samples if one.at > ended.cleared_at and one.figure <= policy.clear_at)
+    return min(ended.told_until, next(calm, ended.told_until))
+
+
 def _held(one: Alert, end: AlertEvent | None) -> Held:
-    told = one.evidence.get(TOLD_UNTIL)
+    told, inside = one.evidence.get(TOLD_UNTIL), one.evidence.get("inside")
     held = Held(
         one.rule, one.subject_id, one.raised_at, one.state, one.expires_at, alert_id=one.alert_id,
         told_until=None if told is None else datetime.fromisoformat(str(told)),
+        device=str(inside.get("device", "")) if isinstance(inside, Mapping) else "",
     )
     return held if end is None else replace(held, cleared_at=end.at, cleared_by=end.actor)
 

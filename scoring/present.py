@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from collateral.db.journeys import Journey
+from collateral.db.journeys import SILENCE, Journey
 from collateral.domain import Device, SubjectKind
 from scoring.alerts import TOLD_UNTIL
 from scoring.calendar import SiteCalendar
@@ -41,13 +41,29 @@ RULES: Mapping[str, AreaRule] = {
 
 @dataclass(frozen=True)
 class _Stretch:
-    """One stay on the wrong side of an area."""
+    """One stay on the wrong side of an area, as far as it lies in one local day."""
 
     journey: Journey
     """The last it goes through."""
     begins: datetime
     ends: datetime
     figure: float
+    since: datetime
+    """When it began, on an earlier day maybe."""
+    told: bool
+    """Whether its figure reached the rule's limit on a day before this one."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What went on when a person cleared an alert of an area."""
+
+    ends: datetime
+    """Its last position so far."""
+    told_until: datetime
+    """End of the last local day whose figure tells of it; far in the future while no position after it is known."""
+    goes_on: bool
+    """Whether it is still there at the last position that is known."""
 
 
 def speakers(devices: Sequence[Device], heard: Collection[str]) -> dict[str, str]:
@@ -71,7 +87,7 @@ def present_findings(
     """Rule and finding of every thing with a stretch of the present days that reaches the rule's limit.
 
     Args:
-        journeys: of one site, with flags.
+        journeys: all of the site's trackers that have flags.
         tracker_of: from `speakers`.
         rules: of the policy; one that wants several days in a row is left to the day's judgement.
         calendar: of the site.
@@ -84,44 +100,72 @@ def present_findings(
         if rule is None or rule.raise_count > 1:
             continue
         for asset in sorted({one.asset_id for one in mine}):
-            stretches = _stretches([one for one in mine if one.asset_id == asset], area)
+            stretches = _stretches([one for one in mine if one.asset_id == asset], area, rule)
             found = tuple(_sample(one, area, calendar) for one in stretches if one.figure >= rule.raise_at)
             if found:
                 yield name, Finding(SubjectKind.ASSET, asset, found)
 
 
-def _stretches(journeys: Sequence[Journey], area: AreaRule) -> list[_Stretch]:
-    """By begin; one that goes on from a trip into the next stop (or after a silence) is one, within a day."""
+def standing(
+    journeys: Sequence[Journey], name: str, rule: RulePolicy, calendar: SiteCalendar, at: datetime
+) -> Standing | None:
+    """The stretch that went on at `at` and had reached the limit by that day, if there was one.
+
+    Args:
+        journeys: all of one tracker, from the day of the last one that began before `at`, until now.
+        name: of the rule, in `RULES`.
+        rule: its limits; a day that is calm by them ends the stretch.
+        calendar: of the site.
+        at: when the alert was cleared.
+    """
+    moving = [one for one in journeys if one.kind != SILENCE]
+    newest = max((one.ends for one in moving), default=at)
+    there = [
+        one for one in _stretches(moving, RULES[name], rule)
+        if one.since <= at and (one.ends >= at or one.ends == newest)
+    ]  # fmt: skip
+    if not there or not (there[0].told or there[0].figure >= rule.raise_at):
+        return None
+    last = there[-1]
+    day_ends = calendar.at_local(last.journey.day + timedelta(days=1), 0)
+    return Standing(last.ends, _FAR if last.ends == newest else day_ends, last.ends == newest)
+
+
+_FAR = datetime.max.replace(tzinfo=UTC)
+
+
+def _stretches(journeys: Sequence[Journey], area: AreaRule, rule: RulePolicy) -> list[_Stretch]:
+    """By begin; one that goes on from a trip into the next stop (or after a silence) is one, and cut at local midnight.
+
+    Trips and stops share a position, so what touches the end of one and the begin of the next goes on.
+    """
     found: list[_Stretch] = []
-    for journey in sorted(journeys, key=lambda one: one.begins):
-        before = found[-1] if found else None
-        mine = sorted(
-            (_stretch(journey, flag) for flag in journey.flags if flag["kind"] == area.flag), key=lambda one: one.begins
-        )
-        if before is not None and mine and _goes_on(before, mine[0]):
-            figure = area.joined((before.figure, mine[0].figure))
-            found[-1] = replace(mine[0], begins=before.begins, figure=figure)
-            mine = mine[1:]
-        found += mine
+    goes_on = False
+    for journey in sorted((one for one in journeys if one.kind != SILENCE), key=lambda one: one.begins):
+        mine = (_stretch(journey, flag) for flag in journey.flags if flag["kind"] == area.flag)
+        for one in sorted(mine, key=lambda one: one.begins):
+            if not goes_on or one.begins != journey.begins:
+                found.append(one)
+            elif (before := found[-1]).journey.day == journey.day:
+                figure = area.joined((before.figure, one.figure))
+                found[-1] = replace(one, begins=before.begins, figure=figure, since=before.since, told=before.told)
+            elif before.figure > rule.clear_at:
+                told = before.told or before.figure >= rule.raise_at
+                found.append(replace(one, since=before.since, told=told))
+            else:
+                found.append(one)
+            goes_on = False
+        goes_on = bool(found) and found[-1].journey is journey and found[-1].ends == journey.ends
     return found
 
 
 def _stretch(journey: Journey, flag: Mapping[str, object]) -> _Stretch:
     begins, ends = (datetime.fromisoformat(str(flag[name])) for name in ("from", "to"))
-    return _Stretch(journey, begins, ends, float(str(flag.get("sure", 0.0))))
-
-
-def _goes_on(before: _Stretch, after: _Stretch) -> bool:
-    """Trips and stops share a position: what is between two that touch their ends is a silence at most."""
-    return (
-        before.journey.day == after.journey.day
-        and before.ends == before.journey.ends
-        and after.begins == after.journey.begins
-    )
+    return _Stretch(journey, begins, ends, float(str(flag.get("sure", 0.0))), begins, told=False)
 
 
 def _sample(one: _Stretch, area: AreaRule, calendar: SiteCalendar) -> Sample:
-    """Dated by the stretch's begin: what goes on after a person cleared the alert raises no second one the same day."""
+    """Dated by the stretch's begin: what goes on after a person cleared the alert raises no second one."""
     facts = {area.quantity: one.figure, "device": one.journey.device_id, "day": one.journey.day.isoformat()}
     until = calendar.at_local(one.journey.day + timedelta(days=1), 0)
     return Sample(one.begins, one.figure, (), {"inside": facts, TOLD_UNTIL: until.isoformat()})

@@ -17,19 +17,20 @@ from collateral.db import alerts as alert_rows
 from collateral.db import coverage as coverage_rows
 from collateral.db import outbox, reference, rollups
 from collateral.db import scores as score_rows
-from collateral.db.journeys import Journey, flagged_journeys
+from collateral.db.journeys import Journey, journeys_of_flagged, journeys_since
 from collateral.db.observations import observation_revisions
 from collateral.db.pool import Pool
 from collateral.domain import AlertState, SubjectKind
 from collateral.errors import InvalidInputError
 from collateral.progress import progress
-from scoring.alerts import AlertBook, Move, Transition
+from scoring.alerts import AlertBook, Held, Move, Transition
 from scoring.calendar import SiteCalendar
 from scoring.coverage import Coverage, Verified, covenant_finding, cover
 from scoring.evaluate import HISTORY_DAYS, Reference, SiteResult, evaluate_site
 from scoring.notify import NOTIFIED, recipients
-from scoring.policy import Policy
-from scoring.present import PRESENT, present_findings, speakers
+from scoring.policy import Policy, RulePolicy
+from scoring.present import PRESENT, Standing, present_findings, speakers, standing
+from scoring.present import RULES as AREA_RULES
 from scoring.rules import COVENANT_RULE
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 EVALUATION_HOUR = 6
 """Days are judged at this local hour, when the day before is complete and reported."""
 _POSITION = ("longitude_deg", "latitude_deg")
+_JOURNEYS = 100
+"""Trips and stops of a tracker read at first to see how long a stretch went on."""
 STALE = timedelta(days=1)
 """No score stands longer than this: silence must be seen in it."""
 
@@ -140,7 +143,7 @@ def raise_present(pool: Pool, policy: Policy, now: datetime) -> RunSummary:
         devices = reference.devices(connection)
         followed = {one.site_id for one in devices if one.asset_id}
         flagged: dict[str, list[Journey]] = defaultdict(list)
-        for journey in flagged_journeys(connection, sorted(followed), now - PRESENT):
+        for journey in journeys_of_flagged(connection, sorted(followed), now - PRESENT):
             flagged[journey.site_id].append(journey)
         series = rollups.series_of_devices(connection, [one.device_id for one in devices if one.site_id in flagged])
     heard = set.intersection(*({one.device_id for one in series if one.quantity == name} for name in _POSITION))
@@ -171,7 +174,7 @@ def _present(
         if judged is None or judged < now - STALE:
             return
         reference.write_policy(connection, policy.version, policy.sha256, policy.body)
-        book = _book(connection, site_id=site_id)
+        book = _site_book(connection, site_id, calendar, policy)
         steps = (book.step(name, policy.rules[name], one, site_id, now, whole_days=False) for name, one in findings)
         raised = [step for step in steps if step is not None and step.move is Move.RAISE]
         _write_transitions(connection, policy, raised, references, summary)
@@ -218,7 +221,9 @@ def _site(
     with pool.connection() as connection:
         _lock(connection, f"score site {site_id}")
         revisions = observation_revisions(connection, [site_id], since=since, until=moments[-1])
-        book = _book(connection, site_id=site_id)
+        known = references.at(moments[-1])
+        zone = known.sites[site_id].time_zone if site_id in known.sites else "UTC"
+        book = _site_book(connection, site_id, SiteCalendar(policy.calendar, zone, known.holidays), policy)
         judged = score_rows.last_evaluated(connection, site_id)
         result = evaluate_site(site_id, revisions, moments, since, references.at, policy, book, judged)
         summary.scores += score_rows.write_scores(connection, result.scores)
@@ -233,6 +238,27 @@ def _book(connection: Connection, site_id: str | None = None, rule: str | None =
     held = alert_rows.current_alerts(connection, site_id=site_id, rule=rule)
     events = alert_rows.events_of_alerts(connection, [one.alert_id for one in held])
     return AlertBook(held, events)
+
+
+def _site_book(connection: Connection, site_id: str, calendar: SiteCalendar, policy: Policy) -> AlertBook:
+    """Alerts of a site; of those about areas that people cleared, how long the stretch went on that they told of."""
+    book = _book(connection, site_id=site_id)
+    for held in book.cleared_by_people(AREA_RULES.keys() & policy.rules.keys()):
+        found = _standing(connection, held, calendar, policy.rules[held.rule])
+        if found is not None:
+            book.went_on(held, found.ends, found.told_until)
+    return book
+
+
+def _standing(connection: Connection, held: Held, calendar: SiteCalendar, rule: RulePolicy) -> Standing | None:
+    assert held.cleared_at is not None
+    most = _JOURNEYS
+    while True:
+        journeys = journeys_since(connection, held.device, held.cleared_at, most)
+        found = standing(journeys, held.rule, rule, calendar, held.cleared_at)
+        if found is None or not found.goes_on or len(journeys) < most:
+            return found
+        most *= 4
 
 
 def _lock(connection: Connection, what: str) -> None:

@@ -59,10 +59,15 @@ _COLUMNS = (
 
 _INSERT = f"INSERT INTO journey ({_COLUMNS}) VALUES %s"  # noqa: S608 (our own names)
 _OF_DAYS = f"SELECT {_COLUMNS} FROM journey WHERE device_id = %s AND day BETWEEN %s AND %s ORDER BY begins, kind"  # noqa: S608
-_FLAGGED = (
-    f"SELECT {_COLUMNS} FROM journey WHERE site_id = ANY(%s) AND ends >= %s AND flags <> '[]'"  # noqa: S608
-    " ORDER BY site_id, device_id, begins"
+_SINCE = (
+    f"SELECT {_COLUMNS} FROM journey WHERE device_id = %(device)s AND day >="  # noqa: S608
+    " (SELECT max(day) FROM journey WHERE device_id = %(device)s AND begins <= %(at)s) ORDER BY begins, kind LIMIT %(most)s"
 )
+_OF_FLAGGED = f"""
+SELECT {_COLUMNS} FROM journey WHERE ends >= %(since)s AND device_id IN
+    (SELECT device_id FROM journey WHERE site_id = ANY(%(sites)s) AND ends >= %(since)s AND flags <> '[]')
+    AND site_id = ANY(%(sites)s) ORDER BY site_id, device_id, begins
+"""  # noqa: S608
 _FOR_OFFICERS = (
     f"SELECT {_COLUMNS} FROM officer_journey WHERE site_id = %(site)s AND ends > %(first)s AND begins < %(last)s"  # noqa: S608
     " AND (%(asset)s = '' OR asset_id = %(asset)s) ORDER BY begins DESC, kind LIMIT %(most)s"
@@ -100,9 +105,15 @@ def journeys_of_days(connection: Connection, device_id: str, first: date, last: 
     return [_journey(row) for row in fetch_dicts(connection, _OF_DAYS, (device_id, first, last))]
 
 
-def flagged_journeys(connection: Connection, site_ids: Sequence[str], since: datetime) -> list[Journey]:
-    """What has flags and ended since a time, by site, tracker and time."""
-    return [_journey(row) for row in fetch_dicts(connection, _FLAGGED, (list(site_ids), since))]
+def journeys_since(connection: Connection, device_id: str, at: datetime, most: int) -> list[Journey]:
+    """What is kept of a tracker from the local day of its last one that began by `at`, oldest first, at most `most` rows."""
+    return [_journey(row) for row in fetch_dicts(connection, _SINCE, {"device": device_id, "at": at, "most": most})]
+
+
+def journeys_of_flagged(connection: Connection, site_ids: Sequence[str], since: datetime) -> list[Journey]:
+    """What ended since a time, of trackers that have a flag since then; by site, tracker and time."""
+    rows = fetch_dicts(connection, _OF_FLAGGED, {"sites": list(site_ids), "since": since})
+    return [_journey(row) for row in rows]
 
 
 def kept_days(connection: Connection, device_id: str, first: date, last: date) -> list[date]:

@@ -15,6 +15,7 @@ from shapely.geometry import LineString, MultiLineString, MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from collateral.db.geofences import FenceKind, Geofence
+from collateral.db.journeys import SITE_PLACE
 from collateral.domain import Asset, Site
 from collateral.portfolio.kinds import BadValueError, Choice, Day, Identifier, Number, Text
 from collateral.portfolio.parsing import read_cells
@@ -79,6 +80,8 @@ def _fence(
     today: Mapping[str, date],
 ) -> Geofence | None:
     try:
+        if values["fence"] == SITE_PLACE:
+            raise BadValueError(f"fence is {SITE_PLACE!r}, by which trips and stops name the site", "Give it another id.")
         site = sites.get(values["site"])
         if site is None:
             raise BadValueError(f"site {values['site']!r} is not in the portfolio", "Name a site that is.")

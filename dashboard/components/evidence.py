@@ -48,8 +48,8 @@ def _chart(viewer: Viewer, view: SiteView, chart: Chart) -> Component:
     subject = "" if chart.subject_id == view.site.site_id else f" · {asset or chart.subject_id}"
     value = f"{f.figure(chart.newest.value)} {unit_of(chart.quantity)}".strip()
     title = f"{t.named('quantity', chart.quantity)}{subject}"
-    normal = chart.band[-1] if chart.band else None
-    outside = normal is not None and not normal.low <= chart.newest.value <= normal.high
+    usual = chart.usual
+    outside = usual is not None and not usual.low <= chart.newest.value <= usual.high
     return html.Div(
         [
             html.Div(
@@ -76,8 +76,8 @@ def _chart(viewer: Viewer, view: SiteView, chart: Chart) -> Component:
 def _beside(viewer: Viewer, chart: Chart) -> str:
     """What the newest value is compared with."""
     t, f = viewer.t, viewer.f
-    if chart.band:
-        return t("series.normal", low=f.figure(chart.band[-1].low), high=f.figure(chart.band[-1].high))
+    if chart.usual is not None:
+        return t("series.normal", low=f.figure(chart.usual.low), high=f.figure(chart.usual.high))
     if chart.reference is not None:
         return t("series.reference", value=f"{f.figure(chart.reference)} {unit_of(chart.quantity)}".strip())
     return t("series.no_normal") if chart.judged else ""

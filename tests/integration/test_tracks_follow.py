@@ -229,6 +229,7 @@ def test_an_area_does_not_move_to_another_site_and_hold_at_both(
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"kind": "wall"}, "kind is 'wall'"),
+    ({"fence": "site", "kind": "place"}, "Fence is 'site'"),
     ({"site": "S9"}, "Site 'S9' is not in the portfolio"),
     ({"asset": "T9"}, "Asset 'T9' is no pledged thing of site S1"),
     ({"line": [list(HOME), [121.0, 31.2]]}, "A line has no width"),
@@ -314,6 +315,12 @@ def at_once(database: str, number: float) -> dict[str, int]:
         return dict(raise_present(pool, POLICY, quarter(number)).alerts)
 
 
+def clears(database: str, number: float) -> None:
+    (alert_id,) = [row[0] for row in rows(database, "SELECT alert_id FROM alert_current WHERE rule = 'left_region'")]
+    with Pool(database, Role.APP, size=1) as pool, pool.connection() as connection:
+        clear(connection, alert_id, "officer", quarter(number), "agreed by telephone")
+
+
 @pytest.fixture
 def leaving(truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[Reading]:
     """A truck that is judged until the morning of day 8; on that day it leaves its region after 14 h."""
@@ -361,9 +368,7 @@ def test_what_a_person_cleared_is_not_raised_again_for_the_same_stretch(
 ) -> None:
     goes(truck, leaving, 8 * 96, LEAVES + 4)
     assert at_once(truck, LEAVES + 4.5) == {"left_region": 1}
-    (alert_id,) = [row[0] for row in rows(truck, "SELECT alert_id FROM alert_current WHERE rule = 'left_region'")]
-    with Pool(truck, Role.APP, size=1) as pool, pool.connection() as connection:
-        clear(connection, alert_id, "officer", quarter(LEAVES + 8), "agreed by telephone")
+    clears(truck, LEAVES + 8)
     goes(truck, leaving, LEAVES, 9 * 96)
     assert at_once(truck, 9 * 96 + 1) == {}
     look(truck, 9.2)
@@ -374,6 +379,75 @@ def test_what_a_person_cleared_is_not_raised_again_for_the_same_stretch(
     assert run(capsys, "score", "--areas")["alerts"] == {}
     assert "--areas" in run(capsys, "score", "--areas", "--site", "S1", code=2)["error"]
     assert "--trackers" in run(capsys, "observe", "--trackers", "--since", "2024-06-01", code=2)["error"]
+
+
+@pytest.mark.parametrize("told_by", ["at once", "the day's judgement"])
+def test_what_goes_on_over_midnight_after_a_person_cleared_it_is_the_same_stretch_until_it_ends(
+    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], told_by: str
+) -> None:
+    """From the afternoon of day 8 to the morning of day 11 the truck is outside, then at home, and outside once more."""
+    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
+
+    def stays(day: int, place: Floats) -> None:
+        strays(day, place)
+        if day in (9, 10):
+            place[:] = (HOME[0] - 0.3, HOME[1])
+        if day == 11:
+            place[:36] = (HOME[0] - 0.3, HOME[1])
+            place[36:] = HOME
+            place[60:] = (HOME[0] - 0.2, HOME[1])
+
+    readings = truck_readings(MIDNIGHT, DAYS + 4, stays)
+    alerts = "SELECT count(*) FROM alert WHERE rule = 'left_region'"
+    goes(truck, readings, 0, 8 * 96)
+    look(truck, 8.2)
+    judge(truck, 8)
+    goes(truck, readings, 8 * 96, LEAVES + 4)
+    if told_by == "at once":
+        assert at_once(truck, LEAVES + 4.5) == {"left_region": 1}
+        clears(truck, LEAVES + 8)
+        goes(truck, readings, LEAVES, 9 * 96 + 6)
+        assert at_once(truck, 9 * 96 + 6.5) == {}, "the day before is not judged yet"
+    for day in (9, 10, 11):
+        goes(truck, readings, (day - 1) * 96, day * 96 + 20)
+        look(truck, day + 0.21)
+        judge(truck, day)
+        if (told_by, day) == ("the day's judgement", 9):
+            clears(truck, 9 * 96 + 29)
+        goes(truck, readings, day * 96 + 20, day * 96 + 30)
+        assert at_once(truck, day * 96 + 30.5) == {}, day
+    assert number(truck, alerts) == 1
+    goes(truck, readings, 11 * 96 + 30, 11 * 96 + 63)
+    assert at_once(truck, 11 * 96 + 63.5) == {"left_region": 1}, "it was at home meanwhile"
+    assert number(truck, alerts) == 2
+
+
+def test_what_was_seen_at_home_between_two_silences_leaves_anew(
+    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
+
+    def twice(day: int, place: Floats) -> None:
+        if day == 8:
+            place[32:] = (HOME[0] - 0.2, HOME[1])
+            place[56:64] = HOME
+
+    silent = [(8 * 96 + first, 8 * 96 + last) for first, last in ((24, 33), (48, 57), (64, 71))]
+    readings = [
+        row for row in truck_readings(MIDNIGHT, DAYS, twice)
+        if not any(quarter(first) < from_us(row[2]) < quarter(last) for first, last in silent)
+    ]  # fmt: skip
+    goes(truck, readings, 0, 8 * 96)
+    look(truck, 8.2)
+    judge(truck, 8)
+    goes(truck, readings, 8 * 96, 8 * 96 + 64)
+    assert at_once(truck, 8 * 96 + 64.5) == {"left_region": 1}
+    clears(truck, 8 * 96 + 65)
+    assert at_once(truck, 8 * 96 + 65.5) == {}
+    goes(truck, readings, 8 * 96, 8 * 96 + 80)
+    silences = "SELECT count(*) FROM journey WHERE kind = 'silence' AND begins >= %s"
+    assert rows(truck, silences, (quarter(8 * 96),)) == [(3,)]
+    assert at_once(truck, 8 * 96 + 80.5) == {"left_region": 1}
 
 
 def test_what_goes_on_after_a_person_cleared_it_is_no_new_stretch_and_a_spare_tracker_says_nothing(
@@ -395,9 +469,7 @@ def test_what_goes_on_after_a_person_cleared_it_is_no_new_stretch_and_a_spare_tr
     judge(truck, 8)
     goes(truck, readings, 8 * 96, 8 * 96 + 55)
     assert at_once(truck, 8 * 96 + 55.2) == {"left_region": 1}
-    (alert_id,) = [row[0] for row in rows(truck, "SELECT alert_id FROM alert_current WHERE rule = 'left_region'")]
-    with Pool(truck, Role.APP, size=1) as pool, pool.connection() as connection:
-        clear(connection, alert_id, "officer", quarter(8 * 96 + 55.5), "agreed by telephone")
+    clears(truck, 8 * 96 + 55.5)
     goes(truck, readings, 8 * 96, 8 * 96 + 80)
     flagged = "SELECT DISTINCT kind FROM journey WHERE ends > %s AND flags <> '[]' ORDER BY kind"
     assert rows(truck, flagged, (quarter(8 * 96),)) == [("stop",), ("trip",)]

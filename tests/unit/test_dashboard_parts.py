@@ -43,6 +43,7 @@ ROW = SiteRow(
 def test_numbers_money_and_intervals_as_people_write_them() -> None:
     zh, en = Formats("zh"), Formats("en")
     assert en.number(-1234567.891, 1) == "−1,234,567.9"
+    assert [en.number(-0.4), en.percent(-0.001), en.figure(-0.004), en.figure(-0.006)] == ["0", "0%", "0.00", "−0.01"]
     assert (en.money(21_500_000.5, "CNY"), zh.money(21_500_000.5, "CNY")) == ("CNY 21,500,000", "CNY 2,150.0 万")
     assert zh.money(350_000_000, "CNY") == "CNY 3.50 亿"
     assert en.interval(7049, 9001) == "70–91", "rounded outwards: never shown narrower than it is"

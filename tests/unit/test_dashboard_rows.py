@@ -9,15 +9,20 @@ import pytest
 from shapely.geometry import box
 
 from collateral.db.scenes import ScanResult, SiteScene
-from collateral.domain import Device, Observation, Quality, SceneRecord, Source, SubjectKind
+from collateral.domain import Device, Observation, Quality, SceneRecord, Source, SubjectKind, User
 from dashboard.changes import KINDS, comparisons
+from dashboard.components.evidence import charts_card
 from dashboard.doubts import _MADE_OF, FLAGS, Doubt, doubtful_days, joined
 from dashboard.figures.series import series
 from dashboard.i18n import CATALOGUES, texts
-from dashboard.normal import Chart
+from dashboard.model import SiteView, Viewer
+from dashboard.normal import Chart, charts
 from detection.change import ALTERED, APPEARED, MOVED, VANISHED
 from detection.change import KINDS as DETECTED
 from iot.quality import Flag
+from scoring.policy import load_policy
+from tests.dashboard_support import words
+from tests.iot_support import site
 
 NOON = datetime(2026, 8, 3, 4, tzinfo=UTC)
 ZONE = "Asia/Shanghai"
@@ -74,6 +79,9 @@ def test_days_are_the_sites_and_only_of_the_devices_behind_a_chart() -> None:
     evening = doubt(12.5, 0.0)  # half past midnight in Shanghai
     found = doubtful_days([doubt(0), evening], "energy_kwh_per_day", "", [METER, DRIVE], ZONE)
     assert found == [(date(2026, 8, 3), date(2026, 8, 4))]
+    until_midnight, at_midnight = doubt(10, 2.0), doubt(12, 0.0)
+    for one in (until_midnight, at_midnight):
+        assert doubtful_days([one], "energy_kwh_per_day", "", [METER], ZONE) == [(date(2026, 8, 3), date(2026, 8, 3))]
     running = doubt(48, device="D2", quantity="machine_running")
     found = doubtful_days([doubt(0), running], "running_hours_per_day", "M1", [METER, DRIVE], ZONE)
     assert found == [(date(2026, 8, 5), date(2026, 8, 5))]
@@ -83,6 +91,30 @@ def test_days_are_the_sites_and_only_of_the_devices_behind_a_chart() -> None:
     tracker = Device("D3", "S1", "T1", "", "borrower", ("longitude_deg", "tamper_contact"), 60.0, "")
     for reading, quantity in (("longitude_deg", "outside_region_m"), ("tamper_contact", "tamper_contact_hours")):
         assert doubtful_days([doubt(0, device="D3", quantity=reading)], quantity, "T1", [tracker], ZONE), quantity
+
+
+def test_a_holiday_is_not_compared_with_the_working_day_before_it() -> None:
+    """1 October: nobody works, and no other holiday is known to compare it with."""
+    last = datetime(2026, 9, 30, 16, tzinfo=UTC)
+
+    def energy(days: int, value: float) -> Observation:
+        begin, length = last - timedelta(days=days), timedelta(days=1)
+        return replace(
+            compared(0), quantity="energy_kwh_per_day", valid_from=begin, valid_to=begin + length, source=Source.TELEMETRY,
+            value=value, lower=0.9 * value, upper=1.1 * value, known_at=begin + length, observation_id=days + 1,
+        )  # fmt: skip
+
+    def told(*rows: Observation) -> tuple[Chart, str]:
+        view = SiteView(site(), None, [], [], [], None, [], rows, [], [], {}, [], [])
+        found = charts(view, load_policy(), last + timedelta(days=1, hours=6))
+        viewer = Viewer(User("a", "A", "officer", "", "en"), "en")
+        return found[0], words(charts_card(viewer, view, found, Source.TELEMETRY))
+
+    working = [energy(days, 8_000.0 + days % 5) for days in range(100, 0, -1)]
+    chart, said = told(*working)
+    assert chart.usual == chart.band[-1] and "usually" in said
+    chart, said = told(*working, energy(0, 300.0))
+    assert chart.band and chart.usual is None and "usually" not in said and "no normal known" in said
 
 
 def test_doubted_days_are_hatched_over_the_whole_height() -> None:

@@ -98,7 +98,7 @@ def test_slow_client_of_a_long_request_leaves_no_error(monkeypatch: pytest.Monke
 
 def test_thread_that_ends_by_itself_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
-    with listening(hello, "127.0.0.1", 0, ended) as url:
+    with listening(hello, "127.0.0.1", 0, ended.set) as url:
         port = int(url.rsplit(":", 1)[1])
         assert not ended.is_set()
 
@@ -153,9 +153,10 @@ def _ask(url: str, stop: threading.Event) -> None:
 
 def test_address_in_use_and_impossible_port_are_said() -> None:
     with listening(hello, "127.0.0.1", 0) as url:
-        taken = int(url.rsplit(":", 1)[1])
+        taken, threads = int(url.rsplit(":", 1)[1]), threading.enumerate()
         with pytest.raises(ServiceError, match="cannot listen"), listening(hello, "127.0.0.1", taken):
             pass
+        assert set(threading.enumerate()) <= set(threads), "nothing waits for requests that cannot come"
     with pytest.raises(UsageError, match="70000"), listening(hello, "127.0.0.1", 70_000):
         pass
     with pytest.raises(UsageError, match="no host '999"), listening(hello, "999.1.1.1", 0):

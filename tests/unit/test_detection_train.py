@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from collateral.errors import InvalidInputError, UsageError
-from detection.recipes import Job, train_named
+from detection.recipes import RECIPES, Job, _digests, train_named
 from detection.train import Schedule, train
 from detection.train_config import checked_schedule, folder_digest, read_train_config
 from detection.weightfile import read_card, read_weights, write_weights
@@ -179,6 +179,24 @@ def test_a_recipe_end_to_end_repeats_and_its_card_says_how(tmp_path: Path) -> No
     train_named("slots", Job(tmp_path, None, tmp_path / "one", tmp_path / "four.safetensors", schedule))
     more = set((tmp_path / "one").iterdir())
     assert kept < more and len(more) == 2 * len(kept), "other data begin anew and leave what is there"
+
+
+@pytest.mark.parametrize(("name", "reads"), [
+    ("vehicles", "vehicles"), ("panels", "panels"), ("panels-research", "panels"), ("slots", "slots"), ("stock", "stock"),
+    ("vehicles-real", ""), ("panels-real", ""), ("slots-real", ""), ("modules", ""),
+])  # fmt: skip
+def test_rendered_scenes_of_other_networks_change_no_checkpoint(tmp_path: Path, name: str, reads: str) -> None:
+    rendered, folders = tmp_path / "rendered", {"vehicles", "panels", "slots", "stock"}
+
+    def written(folder: str, text: str) -> dict[str, str]:
+        (rendered / folder).mkdir(parents=True, exist_ok=True)
+        (rendered / folder / "index.csv").write_text(text)
+        return _digests(RECIPES[name], Job(tmp_path / "data", rendered, tmp_path, None))
+
+    first = [written(folder, "1") for folder in sorted(folders)][-1]
+    assert first == ({f"rendered/{reads}": folder_digest(rendered / reads)} if reads else {})
+    assert all(written(folder, "2") == first for folder in folders - {reads})
+    assert not reads or written(reads, "2") != first
 
 
 def test_freed_memory_stays_with_the_process() -> None:

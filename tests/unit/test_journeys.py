@@ -13,7 +13,7 @@ import shapely
 
 from collateral.db.journeys import Journey
 from iot.areas import Areas
-from iot.journeys import MOST_POINTS, Past, Tracker, journeys_of_day, thinned
+from iot.journeys import MOST_FLAGS, MOST_POINTS, Past, Tracker, journeys_of_day, thinned, worst
 from iot.signals import Signal
 from iot.tracks import day_track
 from tests.unit.test_tracks_days import BEGIN, HOME, STEP, Floats, areas, metres, positions
@@ -60,6 +60,18 @@ def test_the_stretch_off_the_corridor_is_marked_with_its_place_and_the_positions
     assert len(off["line"]) >= 4 and off["from"] < off["to"]
     assert out["sure"] == pytest.approx(1_000, abs=30)
     assert len(marks(made(xy, past=WEEKS), "route_deviation")) == 0, "no corridor, no deviation from it"
+
+
+def test_leaving_the_region_is_marked_however_often_the_way_was_left_before() -> None:
+    number = np.arange(288)
+    xy = np.column_stack([HOME[0] + 1_000.0 * number, HOME[1] + 3_000.0 * (number % 2)])
+    held = areas(corridor=metres(-500, -500, 400_000, 500), region=metres(-500, -500, 280_000, 4_000))(0)
+    (trip,) = made(xy, held)
+    (out,) = marks([trip], "outside_region")
+    assert out["sure"] == pytest.approx(6_000, abs=30) and len(trip.flags) == MOST_FLAGS
+    flags = [{"kind": str(n), **({"sure": float(n)} if n % 3 else {})} for n in range(12)]
+    assert [flag["kind"] for flag in worst(flags, 4)] == ["7", "8", "10", "11"] and worst(flags, 20) == flags
+    assert [flag["kind"] for flag in worst(flags, 9)] == ["0", "1", "2", "4", "5", "7", "8", "10", "11"]
 
 
 def test_a_wild_position_is_marked_and_moves_nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ from collateral.db.journeys import Journey
 from collateral.domain import Device
 from scoring.calendar import SiteCalendar
 from scoring.findings import Finding
-from scoring.present import present_findings, speakers
+from scoring.present import Standing, present_findings, speakers, standing
 from tests.scoring_support import POLICY
 
 ZONE = "Asia/Shanghai"
@@ -88,3 +88,54 @@ def test_judged_days_and_rules_of_several_days_are_left_to_the_judgement() -> No
     assert len(found(yesterday, at=early)) == 1, "not judged before two hours after midnight"
     patient = {**POLICY.rules, "left_region": replace(POLICY.rules["left_region"], raise_count=2)}
     assert found(journey(far), rules=patient) == [] and found(journey(far), rules={}) == []
+
+
+def out(first: datetime, last: datetime, metres: float = 900.0, stays: bool = True, kind: str = "stop") -> Journey:
+    """One journey, outside from its begin; at its end too when it `stays`."""
+    until = last if stays else last - timedelta(minutes=30)
+    told = {"kind": "outside_region", "from": first.isoformat(), "to": until.isoformat(), "most": metres, "sure": metres}
+    return replace(journey(told, day=first.date()), begins=first, ends=last, kind=kind)
+
+
+def home(first: datetime, last: datetime) -> Journey:
+    return replace(journey(day=first.date()), begins=first, ends=last)
+
+
+def stood(*journeys: Journey, at: datetime = NOW) -> Standing | None:
+    return standing(journeys, "left_region", POLICY.rules["left_region"], CALENDAR, at)
+
+
+def test_what_went_on_when_a_person_cleared_is_told_until_it_ends_days_later() -> None:
+    day = timedelta(days=1)
+    today, night = out(clock(13), clock(23)), out(clock(0) + day, clock(23) + day)
+    far = datetime.max.replace(tzinfo=UTC)
+    assert stood(today) == Standing(clock(23), far, True), "nothing is known of what came after"
+    assert stood(today, at=clock(23) + timedelta(minutes=40)) == stood(today), "no position came for some time"
+    assert stood(today, night) == Standing(clock(23) + day, far, True)
+    assert stood(today, night, at=clock(23) + timedelta(minutes=40)) == stood(today, night)
+    back = out(clock(0) + 2 * day, clock(9) + 2 * day, stays=False)
+    again = out(clock(12) + 2 * day, clock(20) + 2 * day)
+    ended = Standing(back.ends - timedelta(minutes=30), clock(0) + 3 * day, False)
+    assert stood(today, night, back, again) == ended
+    assert stood(back, again, night, today) == ended, "in whatever order"
+    moved, there = replace(home(clock(20), clock(22)), kind="silence"), out(clock(22), clock(23))
+    assert stood(out(clock(13), clock(20)), moved, there, night) == stood(night, today)
+    assert stood(today, home(clock(0) + day, clock(9) + day), again) == Standing(clock(23), clock(0) + day, False)
+    assert stood(out(clock(9), clock(14), stays=False), home(clock(14), clock(20))) is None, "it was back by then"
+    assert stood(home(clock(9), clock(20)), night) is None and stood() is None
+
+
+def test_a_stretch_ends_with_a_calm_day_and_is_told_only_if_it_had_reached_the_limit() -> None:
+    day = timedelta(days=1)
+    near, far = out(clock(13), clock(23), 60.0), out(clock(0) + day, clock(23) + day)
+    assert stood(near, far) is None, "it became worse after the alert was cleared"
+    assert stood(near, far, at=far.begins + timedelta(hours=2)) is not None
+    calm, worse = out(clock(0) + day, clock(23) + day, 50.0), out(clock(0) + 2 * day, clock(23) + 2 * day)
+    told = stood(out(clock(13), clock(23)), calm, worse)
+    assert told is not None and told.ends == calm.ends
+
+
+def test_between_two_silences_it_was_seen_where_it_may_be() -> None:
+    first, last = out(clock(9), clock(10)), out(clock(12), clock(13))
+    ((_, one),) = found(first, home(clock(11), clock(11)), last)
+    assert [sample.at for sample in one.samples] == [first.begins, last.begins]

@@ -120,6 +120,26 @@ def test_what_the_engine_cleared_for_past_days_hides_nothing_of_the_present_one(
         assert (step and step.move) == move, (actor, whole_days)
 
 
+def test_what_goes_on_after_a_person_cleared_it_is_no_news_until_it_ends_or_a_day_was_calm() -> None:
+    rule = replace(RULE, raise_count=1)
+    steps = [replace(one, actor="officer") for one in events((-5, AlertState.OPEN), (-4.5, AlertState.CLEARED))]
+
+    def move(told_until: float, *figures: float, whole_days: bool = True) -> Move | None:
+        book = AlertBook([stored(AlertState.CLEARED, -5, "rule")], steps)
+        (ended,) = book.cleared_by_people({"rule"})
+        assert book.cleared_by_people({"other"}) == []
+        book.went_on(ended, day(told_until - 0.5), day(told_until))
+        step = book.step("rule", rule, Finding(SubjectKind.SITE, "X", samples(*figures)), "X", day(0), whole_days)
+        return step.move if step else None
+
+    assert move(9, 0.9, 0.9, 0.9, 0.9) is None
+    assert move(-1, 0.9, 0.9, 0.9, 0.9) is Move.RAISE, "the day after it had ended"
+    assert move(9, 0.9, 0.9, 0.2, 0.9) is Move.RAISE, "it had become calm and worse again"
+    assert move(9, 0.9, 0.9, 0.3, 0.9) is None, "between the limits it is the same"
+    assert move(0.4, 0.9, whole_days=False) is Move.RAISE, "a stretch that began after the end, on the same day"
+    assert move(0.6, 0.9, whole_days=False) is None
+
+
 def test_baselines_stand_still_only_while_a_freezing_alert_stood() -> None:
     book = AlertBook([stored(AlertState.CLEARED, -5)], events((-5, AlertState.OPEN), (-2, AlertState.CLEARED)))
     assert book.frozen_at(day(-6)) is None

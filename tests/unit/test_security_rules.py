@@ -69,6 +69,13 @@ def test_a_name_cannot_forge_a_line(tmp_path: Path) -> None:
     assert "m2" not in [event.client for event in read_events(lines)]
 
 
+@pytest.mark.parametrize("time", ["2026-13-45T00:00:00", "2026-05-01T24:61:00", "0000-01-01T00:00:00"])
+def test_a_damaged_line_holds_up_none_after_it(time: str) -> None:
+    said = "Client m\0x disconnected, not authorised."
+    (event,) = read_events([f"{time}: {said}", f"2026-05-01T00:00:00: {said}"])
+    assert (event.kind, event.client) == ("not_authorised", "m\N{REPLACEMENT CHARACTER}x")
+
+
 def test_a_log_that_is_being_turned_is_read_once(tmp_path: Path) -> None:
     log = tmp_path / "broker.log"
     log.write_text("1\n")
