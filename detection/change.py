@@ -34,6 +34,8 @@ _SURE, _NOT = 0.5, 0.35
 _NEAR_M = 0.9
 _STRUCTURE, _CHROMA, _LIGHTNESS = 0.35, 7.0, 10.0
 _ROOF_LIGHTNESS = 20.0
+_ROOF_LIGHT_CHROMA, _ROOF_LIGHT = 10.0, 30.0
+"""Largest shift of a whole roof in colour and in lightness that is the sun's: beyond, the roof was covered anew."""
 _CHROMA_SHADE = 16.0
 """Shade is blue: a change of colour must be larger than that to be one of the ground."""
 _MOSTLY = 0.75
@@ -107,7 +109,8 @@ class Change:
 def find_changes(before: View, after: View, inside: BaseGeometry | None = None) -> list[Change]:
     """Changes between two views on one grid, largest first; with `inside` only what lies mostly in that polygon."""
     valid = before.valid & after.valid
-    maps = change_maps(before.rgb, after.rgb, valid, before.grid.gsd_m)
+    roofed = np.maximum(before.roof, after.roof) >= _NOT
+    maps = change_maps(before.rgb, after.rgb, valid, before.grid.gsd_m, roofed)
     differ = valid & ((maps.structure > _STRUCTURE) | (maps.chroma > _CHROMA) | (np.abs(maps.lightness) > _LIGHTNESS))
     vehicles = _vehicles(before, after, valid)
     stock = _of_class("stock", before, after, (before.goods, after.goods), differ, maps)
@@ -225,13 +228,35 @@ def _halls(
 def _roofs(before: View, after: View, maps: ChangeMaps, differ: Mask) -> list[Change]:
     """What differs on a roof that was there before: covered anew, opened, something put on it."""
     gsd_m = before.grid.gsd_m
-    core = cv2.erode((before.roof >= _SURE).astype(np.uint8), _disc(0.9 / gsd_m)) > 0
+    core = np.asarray(cv2.erode((before.roof >= _SURE).astype(np.uint8), _disc(0.9 / gsd_m)) > 0, np.bool_) & maps.valid
+    chroma, lightness = _beyond_light(maps, core)
     # Slopes of a roof grow lighter and darker with the sun: only a strong change of lightness tells.
-    mask = core & maps.valid & ((maps.chroma > _CHROMA) | (np.abs(maps.lightness) > _ROOF_LIGHTNESS))
+    mask = core & ((chroma > _CHROMA) | (lightness > _ROOF_LIGHTNESS))
     mask &= ~before.known if before.known is not None else True
     mask = _opened(_closed(mask, 0.6 / gsd_m), 1.2 / gsd_m)
-    weight = np.clip(np.maximum(maps.chroma / 20, np.abs(maps.lightness) / 30), 0.3, 1).astype(np.float32)
+    weight = np.clip(np.maximum(chroma / 20, lightness / 30), 0.3, 1).astype(np.float32)
     return _regions("roof", ALTERED, mask, weight, after, differ, maps)
+
+
+def _beyond_light(maps: ChangeMaps, roofs: Mask) -> tuple[Grey, Grey]:
+    """Differences of colour and of lightness (both unsigned) that neither the picture's light nor the roof's own explains.
+
+    A roof lies aslant: as a whole it may shift in tone where level ground does not. Its own shift is the median of the half
+    of its pixels that differ least, so that a part covered anew does not count towards it.
+    """
+    chroma, lightness = maps.chroma.copy(), np.abs(maps.lightness)
+    count, labels = cv2.connectedComponents(roofs.astype(np.uint8))
+    for number in range(1, count):
+        pixels = labels == number
+        hue, light = maps.hue[pixels], maps.lightness[pixels]
+        apart = np.hypot(np.hypot(hue[:, 0], hue[:, 1]), light)
+        quiet = apart <= np.median(apart)
+        own_hue, own_light = np.median(hue[quiet], axis=0), float(np.median(light[quiet]))
+        if float(np.hypot(*own_hue)) < _ROOF_LIGHT_CHROMA:
+            chroma[pixels] = np.minimum(chroma[pixels], np.hypot(*(hue - own_hue).T))
+        if abs(own_light) < _ROOF_LIGHT:
+            lightness[pixels] = np.minimum(lightness[pixels], np.abs(light - own_light))
+    return chroma, lightness
 
 
 def _rest(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) -> list[Change]:

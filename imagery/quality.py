@@ -24,6 +24,11 @@ _CLOUD_CHROMA = 42
 _CLOUD_TEXTURE = 7.0
 _CLOUD_EDGE_GRADIENT = 26.0
 """Mean gradient (grey levels per metre) along the edge of a bright area from which on it is taken for a roof."""
+_CLOUD_FALL = 12.0
+"""A bright area is followed so many grey levels below its smooth middle: over a roof to its eaves, of a cloud not down its
+fringe, where the ground shows through."""
+_CLOUD_CRISP = 0.8
+"""Share of an area's outline that must be hard for a roof or a yard."""
 _CLOUD_OPENING_M = 5.0
 _CLOUD_FRINGE_M = 5.0
 _CHANGE_FROM_REFERENCE = 35
@@ -282,7 +287,7 @@ def clouds(overview: Overview, reference: NDArray[np.uint8] | None = None) -> ND
     found = np.zeros(bright.shape, np.uint8)
     for label in range(1, count):
         blob = (labels == label).astype(np.uint8)
-        if _is_cloud(blob, luminance, gradient, reference, gsd):
+        if _is_cloud(blob, luminance, gradient, reference) and not _is_crisp(blob, overview, gradient):
             found |= blob
     return np.asarray(cv2.dilate(found, _disc(_CLOUD_FRINGE_M / gsd)), np.uint8) > 0
 
@@ -342,7 +347,6 @@ def _is_cloud(
     luminance: NDArray[np.uint8],
     gradient: NDArray[np.float32],
     reference: NDArray[np.uint8] | None,
-    gsd: float,
 ) -> bool:
     where = blob > 0
     if reference is not None:
@@ -351,10 +355,24 @@ def _is_cloud(
             change = luminance[known].astype(np.int16) - reference[known]
             if np.mean(change > _CHANGE_FROM_REFERENCE) <= 0.5:
                 return False
-    # Brighter than the reference is a new roof or a new concrete yard too: those have a hard edge.
-    ring = cv2.dilate(blob, _disc(3.0 / gsd)) - blob
-    edge = gradient[ring > 0]
-    return edge.size > 0 and float(np.percentile(edge, 90)) < _CLOUD_EDGE_GRADIENT
+    return True
+
+
+def _is_crisp(blob: NDArray[np.uint8], overview: Overview, gradient: NDArray[np.float32]) -> bool:
+    """Whether the bright area of which a blob is the smooth middle ends at a hard edge nearly all around.
+
+    So ends a roof, a new cover of a part of one, a concrete yard. The area is what is about as bright as the blob, as
+    colourless and connected with it, whatever its texture: the blob's own outline lies metres inside.
+    """
+    luminance = overview.luminance
+    chroma = overview.rgb.max(axis=2) - overview.rgb.min(axis=2)
+    low = float(np.percentile(luminance[blob > 0], 10)) - _CLOUD_FALL
+    wide = ((luminance > low) & (chroma < _CLOUD_CHROMA) & overview.valid) | (blob > 0)
+    _, labels = cv2.connectedComponents(wide.astype(np.uint8))
+    body = np.isin(labels, np.unique(labels[blob > 0])).astype(np.uint8)
+    kernel = np.ones((3, 3), np.uint8)
+    steepest = cv2.dilate(gradient, kernel)[(cv2.dilate(body, kernel) > body) & overview.valid]
+    return steepest.size > 0 and float(np.mean(steepest > _CLOUD_EDGE_GRADIENT)) > _CLOUD_CRISP
 
 
 def _local_deviation(image: NDArray[np.uint8], radius: float) -> NDArray[np.float32]:
