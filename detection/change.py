@@ -52,6 +52,8 @@ _AMID = 0.5
 """Share of roof on both dates around a region from which on it is a part of that roof."""
 _AROUND_M = 1.5
 """Width of the ring in which that is measured. It begins _NEAR_M off: at a region's rim the network is sure of neither."""
+_GOODS_IN_BLOCK = 0.4
+"""Share of a changed block up to which the network may take it for goods without being right: bare soil in heaps."""
 _SAME_PLACE_M, _SAME_PLACE_LENGTHS, _SAME_BOX_IOU = 1.2, 0.2, 0.5
 """Centres this near, in metres or lengths of the shorter one, or boxes that overlap so much, are one vehicle's. An upright
 box around a car that stands obliquely covers half of its neighbour's: a smaller overlap says nothing."""
@@ -115,9 +117,11 @@ def find_changes(before: View, after: View, inside: BaseGeometry | None = None) 
     vehicles = _vehicles(before, after, valid)
     stock = _of_class("stock", before, after, (before.goods, after.goods), differ, maps)
     roofs = _roofs(before, after, maps, differ)
-    known = [*vehicles, *stock, *roofs, *_halls(before, after, maps, differ, roofs)]
-    rest = _rest(before, after, maps, known)
-    found = [*known, *rest]
+    built = [*vehicles, *_halls(before, after, maps, differ, roofs)]
+    blocks = _blocks(before, after, maps, built)
+    stock = [item for item in stock if _covered_m2(item, blocks) < 0.5 * item.area_m2]
+    known = [*built, *blocks, *stock]
+    found = [*known, *_rest(before, after, maps, known)]
     if inside is not None:
         found = [item for item in found if item.geometry.intersection(inside).area > 0.5 * item.geometry.area]
     return sorted(_with_moves(found), key=lambda item: -item.area_m2)
@@ -193,15 +197,16 @@ def _is_light_or_plants(maps: ChangeMaps, part: tuple[slice, slice], pixels: Mas
 
 
 def _regions(
-    kind: str, direction: str, mask: Mask, weight: Grey, view: View, differ: Mask, maps: ChangeMaps
+    kind: str, direction: str, mask: Mask, weight: Grey, view: View, differ: Mask, maps: ChangeMaps, light_too: bool = False
 ) -> list[Change]:
+    """Connected parts of a mask in which the pictures differ; with `light_too` also what may be light or plants."""
     found = []
     for region in locate_mask(mask, weight.astype(np.float32), view.grid, kind, _LEAST_M2[kind]):
         part, pixels = _patch(region.geometry, view.grid)
         support = float(differ[part][pixels].mean()) if pixels.any() else 0.0
         # A roof that is surely there on one date only is no shadow, though a pale one on grey ground looks like light.
         light = region.confidence < _SURE_HALL if kind == "construction" else _is_light_or_plants(maps, part, pixels)
-        if support >= _SUPPORT and not light:
+        if support >= _SUPPORT and (light_too or not light):
             sure = min(1.0, region.confidence * (0.5 + 0.5 * min(support / 0.7, 1.0)))
             found.append(Change(kind, direction, region.geometry, sure, _colour(view.lab[part], pixels)))
     return found
@@ -210,23 +215,37 @@ def _regions(
 def _halls(
     before: View, after: View, maps: ChangeMaps, differ: Mask, roofs: Sequence[Change]
 ) -> list[Change]:
-    """Halls built or taken down; a part of a roof that no longer looks like one is the roof's, unless `roofs` have it."""
+    """Halls built or taken down, and works on roofs. A part of a roof that no longer looks like one is the roof's.
+
+    `roofs` holds all that differs on roofs, also what looks like a shadow there; that counts where the network doubts the
+    roof as well.
+    """
     on_both = np.minimum(before.roof, after.roof) >= _SURE
-    found: list[Change] = []
+    found, works = [], [item for item in roofs if not _is_light_or_plants(maps, *_patch(item.geometry, after.grid))]
     for item in _of_class("construction", before, after, (before.roof, after.roof), differ, maps):
         if not _compact(item.geometry):
             continue
-        rim = item.geometry.buffer(_NEAR_M)
+        # Of a roof torn open in part the network is sure in places only: the ring goes around all that changed there.
+        beside = [work for work in {*works, *roofs} if work.geometry.distance(item.geometry) < _NEAR_M]
+        whole = shapely.union_all([item.geometry, *(work.geometry for work in beside)])
+        rim = whole.buffer(_NEAR_M)
         part, pixels = _patch(rim.buffer(_AROUND_M).difference(rim), before.grid)
         if not pixels.any() or on_both[part][pixels].mean() < _AMID:
             found.append(item)
-        elif sum(item.geometry.intersection(other.geometry).area for other in roofs) < 0.5 * item.area_m2:
-            found.append(replace(item, kind="roof", direction=ALTERED))
-    return found
+            continue
+        works += [work for work in beside if work not in works]
+        if sum(work.area_m2 for work in beside) < item.area_m2:
+            works.append(replace(item, kind="roof", direction=ALTERED))
+    return [*found, *works]
+
+
+def _covered_m2(item: Change, others: Sequence[Change]) -> float:
+    """Of a change's area what others cover, square metres."""
+    return float(item.geometry.intersection(shapely.union_all([other.geometry for other in others])).area)
 
 
 def _roofs(before: View, after: View, maps: ChangeMaps, differ: Mask) -> list[Change]:
-    """What differs on a roof that was there before: covered anew, opened, something put on it."""
+    """What differs on a roof that was there before: covered anew, opened, something put on it, or in the shade."""
     gsd_m = before.grid.gsd_m
     core = np.asarray(cv2.erode((before.roof >= _SURE).astype(np.uint8), _disc(0.9 / gsd_m)) > 0, np.bool_) & maps.valid
     chroma, lightness = _beyond_light(maps, core)
@@ -235,7 +254,7 @@ def _roofs(before: View, after: View, maps: ChangeMaps, differ: Mask) -> list[Ch
     mask &= ~before.known if before.known is not None else True
     mask = _opened(_closed(mask, 0.6 / gsd_m), 1.2 / gsd_m)
     weight = np.clip(np.maximum(chroma / 20, lightness / 30), 0.3, 1).astype(np.float32)
-    return _regions("roof", ALTERED, mask, weight, after, differ, maps)
+    return _regions("roof", ALTERED, mask, weight, after, differ, maps, light_too=True)
 
 
 def _beyond_light(maps: ChangeMaps, roofs: Mask) -> tuple[Grey, Grey]:
@@ -259,10 +278,28 @@ def _beyond_light(maps: ChangeMaps, roofs: Mask) -> tuple[Grey, Grey]:
     return chroma, lightness
 
 
-def _rest(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) -> list[Change]:
+def _blocks(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) -> list[Change]:
+    """Building work of which a part looks like goods: one compact block, of one colour, most of which is none."""
+    goods = np.maximum(before.goods, after.goods) >= _SURE
+    found = []
+    for item in _rest(before, after, maps, known, goods_apart=False):
+        part, pixels = _patch(item.geometry, before.grid)
+        said, other = pixels & goods[part], pixels & ~goods[part]
+        if item.kind == "construction" and said.any() and said.sum() < _GOODS_IN_BLOCK * pixels.sum():
+            lab = after.lab[part]
+            if float(np.linalg.norm(np.subtract(_colour(lab, said), _colour(lab, other)))) < _MOVED_COLOUR:
+                found.append(item)
+    return found
+
+
+def _rest(
+    before: View, after: View, maps: ChangeMaps, known: Sequence[Change], goods_apart: bool = True
+) -> list[Change]:
     """What differs and belongs to no class: building work when large, else `other`."""
     grid = before.grid
-    taken = (np.maximum(before.roof, after.roof) >= _NOT) | (np.maximum(before.goods, after.goods) >= _NOT)
+    taken = np.maximum(before.roof, after.roof) >= _NOT
+    if goods_apart:
+        taken |= np.maximum(before.goods, after.goods) >= _NOT
     vehicles = [vehicle.geometry for view in (before, after) for vehicle in view.vehicles]
     taken |= _marked([*(item.geometry for item in known), *vehicles], grid)
     for view in (before, after):
