@@ -297,6 +297,32 @@ def _rest(
 ) -> list[Change]:
     """What differs and belongs to no class: building work when large, else `other`."""
     grid = before.grid
+    open_to = maps.valid & ~_taken(before, after, known, goods_apart)
+    light = (np.abs(maps.lightness) > _LIGHTNESS) & ~maps.shade
+    colour = maps.chroma > np.where(maps.shade, _CHROMA_SHADE, _CHROMA)
+    found = []
+    for ground, differs in ((~maps.green, light | colour), (maps.bared, colour)):
+        mask = _opened(_closed(open_to & ground & differs, 0.6 / grid.gsd_m), 0.9 / grid.gsd_m)
+        weight = np.clip(np.maximum(maps.chroma / 20, np.abs(maps.lightness) / 30), 0.3, 0.9).astype(np.float32)
+        for item in _regions("other", ALTERED, mask, weight, after, mask, maps):
+            large = item.area_m2 >= _LEAST_M2["construction"] and _compact(item.geometry)
+            if ground is maps.bared and not (large and _amid_green(item, maps, grid)):
+                continue
+            if large or item.confidence >= _SURE_OTHER:
+                found.append(replace(item, kind="construction") if large else item)
+    return found
+
+
+def _amid_green(item: Change, maps: ChangeMaps, grid: GridSpec) -> bool:
+    """Whether plants stand around a region as before: the season changes a meadow as a whole, not one block of it."""
+    rim = item.geometry.buffer(_NEAR_M)
+    part, pixels = _patch(rim.buffer(_AROUND_M).difference(rim), grid)
+    return bool(pixels.any() and (maps.green & ~maps.bared & (maps.chroma < _CHROMA))[part][pixels].mean() > _AMID)
+
+
+def _taken(before: View, after: View, known: Sequence[Change], goods_apart: bool) -> Mask:
+    """Pixels that belong to a class, to a change known or to a vehicle, and what lies near them."""
+    grid = before.grid
     taken = np.maximum(before.roof, after.roof) >= _NOT
     if goods_apart:
         taken |= np.maximum(before.goods, after.goods) >= _NOT
@@ -304,18 +330,7 @@ def _rest(
     taken |= _marked([*(item.geometry for item in known), *vehicles], grid)
     for view in (before, after):
         taken |= view.known if view.known is not None else False
-    taken = cv2.dilate(taken.astype(np.uint8), _disc(1.2 / grid.gsd_m)) > 0
-    light = (np.abs(maps.lightness) > _LIGHTNESS) & ~maps.shade
-    colour = maps.chroma > np.where(maps.shade, _CHROMA_SHADE, _CHROMA)
-    mask = maps.valid & ~taken & ~maps.green & (light | colour)
-    mask = _opened(_closed(mask, 0.6 / grid.gsd_m), 0.9 / grid.gsd_m)
-    weight = np.clip(np.maximum(maps.chroma / 20, np.abs(maps.lightness) / 30), 0.3, 0.9).astype(np.float32)
-    found = []
-    for item in _regions("other", ALTERED, mask, weight, after, mask, maps):
-        large = item.area_m2 >= _LEAST_M2["construction"] and _compact(item.geometry)
-        if large or item.confidence >= _SURE_OTHER:
-            found.append(replace(item, kind="construction") if large else item)
-    return found
+    return np.asarray(cv2.dilate(taken.astype(np.uint8), _disc(1.2 / grid.gsd_m)) > 0, np.bool_)
 
 
 def _compact(geometry: BaseGeometry) -> bool:

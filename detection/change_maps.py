@@ -50,6 +50,8 @@ class ChangeMaps:
     """The difference looks like a shadow that came or went."""
     green: NDArray[np.bool_]
     """Vegetation on either date: its colour and texture follow the season."""
+    bared: NDArray[np.bool_]
+    """Vegetation on the earlier date and none on the later."""
     valid: NDArray[np.bool_]
     """Both pictures show the ground."""
 
@@ -68,6 +70,7 @@ def change_maps(
         level = valid
     lit = normalise(after, before, level) if valid.any() else after
     first, second = _lab(before, gsd_m), _lab(lit, gsd_m)
+    was_green, is_green = _green(before), _green(after) | _green(lit)  # a hazy date's light leaves little green in the other
     reach = max(1, round(_REACH_M / gsd_m))
     chroma = _nearest(first[..., 1:], second[..., 1:], reach)
     lightness = second[..., 0] - first[..., 0]
@@ -77,7 +80,8 @@ def change_maps(
         hue=floats(second[..., 1:] - first[..., 1:]),
         lightness=np.asarray(lightness, np.float32),
         shade=_shade(before, lit, gsd_m),
-        green=_green(before) | _green(after) | _green(lit),  # a hazy date's light leaves little green in the other
+        green=was_green | is_green,
+        bared=was_green & ~is_green,
         valid=valid,
     )
 

@@ -2,7 +2,7 @@
 
 Works on an overview of about `OVERVIEW_GSD_M`. Clouds are found by a rule for true-colour pictures of a metre or finer:
 large, bright, colourless, smooth, and either not bright in the site's reference or without the hard edge of a roof or a
-concrete yard. Cloud shadow is seen only against the reference: large, and much darker than
+concrete yard nearly all around. Cloud shadow is seen only against the reference: large, and much darker than
 there. Thin cirrus shows in the contrast. What the rules find and miss is measured by `collateral evaluate clouds`.
 """
 
@@ -23,7 +23,7 @@ _CLOUD_LUMINANCE = 185
 _CLOUD_CHROMA = 42
 _CLOUD_TEXTURE = 7.0
 _CLOUD_EDGE_GRADIENT = 26.0
-"""Mean gradient (grey levels per metre) along the edge of a bright area from which on it is taken for a roof."""
+"""Gradient (grey levels per metre) from which on the edge of a bright area is hard."""
 _CLOUD_FALL = 12.0
 """A bright area is followed so many grey levels below its smooth middle: over a roof to its eaves, of a cloud not down its
 fringe, where the ground shows through."""
@@ -287,7 +287,9 @@ def clouds(overview: Overview, reference: NDArray[np.uint8] | None = None) -> ND
     found = np.zeros(bright.shape, np.uint8)
     for label in range(1, count):
         blob = (labels == label).astype(np.uint8)
-        if _is_cloud(blob, luminance, gradient, reference) and not _is_crisp(blob, overview, gradient):
+        if reference is not None and _was_as_bright(blob, luminance, reference):
+            continue
+        if not _is_crisp(blob, overview, gradient):
             found |= blob
     return np.asarray(cv2.dilate(found, _disc(_CLOUD_FRINGE_M / gsd)), np.uint8) > 0
 
@@ -342,20 +344,14 @@ def _local_mean(image: NDArray[np.uint8], known: NDArray[np.bool_], radius_px: f
     return np.asarray(total / np.maximum(cv2.blur(known.astype(np.float32), size), 1e-3), np.float32)
 
 
-def _is_cloud(
-    blob: NDArray[np.uint8],
-    luminance: NDArray[np.uint8],
-    gradient: NDArray[np.float32],
-    reference: NDArray[np.uint8] | None,
-) -> bool:
+def _was_as_bright(blob: NDArray[np.uint8], luminance: NDArray[np.uint8], reference: NDArray[np.uint8]) -> bool:
+    """Whether the reference, where it says something, shows most of a bright area about as bright."""
     where = blob > 0
-    if reference is not None:
-        known = where & (reference > 0)
-        if known.sum() > where.sum() / 2:
-            change = luminance[known].astype(np.int16) - reference[known]
-            if np.mean(change > _CHANGE_FROM_REFERENCE) <= 0.5:
-                return False
-    return True
+    known = where & (reference > 0)
+    if known.sum() <= where.sum() / 2:
+        return False
+    change = luminance[known].astype(np.int16) - reference[known]
+    return bool(np.mean(change > _CHANGE_FROM_REFERENCE) <= 0.5)
 
 
 def _is_crisp(blob: NDArray[np.uint8], overview: Overview, gradient: NDArray[np.float32]) -> bool:

@@ -163,3 +163,24 @@ def test_what_lies_outside_the_picture_is_left_out_of_the_roofs_own_light() -> N
     seen[:, :60] = False
     bright[:, :60] = 255
     assert find_changes(view(rgb, roof), replace(hidden, valid=seen, rgb=bright)) == []
+
+
+def meadow(rgb: Picture) -> Picture:
+    """The yard's ground grown over, with lighter and darker grass."""
+    return np.asarray(np.clip(rgb.astype(np.float32) * (0.72, 0.95, 0.55), 0, 255), np.uint8)
+
+
+def test_a_pit_dug_in_a_meadow_is_building_work_and_a_meadow_that_dries_is_none() -> None:
+    bare, _ = site(BLUE, PALE)
+    bare[HALL] = bare[SHED] = bare[150, 150]
+    grass, none = meadow(bare), np.zeros((SIDE, SIDE), np.float32)
+    dug = grass.copy()
+    dug[70:120, 60:120] = bare[70:120, 60:120] * (1.15, 0.95, 0.7)
+    (found,) = find_changes(view(grass, none), view(dug, none))
+    assert (found.kind, found.direction) == ("construction", ALTERED)
+    assert found.area_m2 == pytest.approx(50 * 60 * 0.09, rel=0.15)
+    dry = np.clip(bare.astype(np.float32) * (0.95, 0.88, 0.62), 0, 255).astype(np.uint8)
+    assert find_changes(view(grass, none), view(dry, none)) == []
+    partly = grass.copy()
+    partly[:, :110] = dry[:, :110]
+    assert find_changes(view(grass, none), view(partly, none)) == []
