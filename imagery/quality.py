@@ -2,7 +2,7 @@
 
 Works on an overview of about `OVERVIEW_GSD_M`. Clouds are found by a rule for true-colour pictures of a metre or finer:
 large, bright, colourless, smooth, and either not bright in the site's reference or without the hard edge of a roof or a
-concrete yard nearly all around. Cloud shadow is seen only against the reference: large, and much darker than
+concrete yard most of the way round. Cloud shadow is seen only against the reference: large, and much darker than
 there. Thin cirrus shows in the contrast. What the rules find and miss is measured by `collateral evaluate clouds`.
 """
 
@@ -27,7 +27,7 @@ _CLOUD_EDGE_GRADIENT = 26.0
 _CLOUD_FALL = 12.0
 """A bright area is followed so many grey levels below its smooth middle: over a roof to its eaves, of a cloud not down its
 fringe, where the ground shows through."""
-_CLOUD_CRISP = 0.8
+_CLOUD_CRISP = 0.6
 """Share of an area's outline that must be hard for a roof or a yard."""
 _CLOUD_OPENING_M = 5.0
 _CLOUD_FRINGE_M = 5.0
@@ -284,13 +284,16 @@ def clouds(overview: Overview, reference: NDArray[np.uint8] | None = None) -> ND
         return np.zeros(bright.shape, np.bool_)
     gradient = _gradient(luminance) / gsd
     count, labels = cv2.connectedComponents(opened)
+    changed = luminance.astype(np.int16) - (luminance if reference is None else reference)
+    brighter = ((changed > _CHANGE_FROM_REFERENCE) & (reference is not None and reference > 0)).astype(np.uint8)
     found = np.zeros(bright.shape, np.uint8)
     for label in range(1, count):
         blob = (labels == label).astype(np.uint8)
         if reference is not None and _was_as_bright(blob, luminance, reference):
             continue
-        if not _is_crisp(blob, overview, gradient):
-            found |= blob
+        body = _body(blob, overview)
+        if not _is_crisp(body, overview, gradient):
+            found |= blob | (body & brighter)
     return np.asarray(cv2.dilate(found, _disc(_CLOUD_FRINGE_M / gsd)), np.uint8) > 0
 
 
@@ -354,18 +357,21 @@ def _was_as_bright(blob: NDArray[np.uint8], luminance: NDArray[np.uint8], refere
     return bool(np.mean(change > _CHANGE_FROM_REFERENCE) <= 0.5)
 
 
-def _is_crisp(blob: NDArray[np.uint8], overview: Overview, gradient: NDArray[np.float32]) -> bool:
-    """Whether the bright area of which a blob is the smooth middle ends at a hard edge nearly all around.
+def _body(blob: NDArray[np.uint8], overview: Overview) -> NDArray[np.uint8]:
+    """The bright area of which a blob is the smooth middle: about as bright, as colourless, connected with it.
 
-    So ends a roof, a new cover of a part of one, a concrete yard. The area is what is about as bright as the blob, as
-    colourless and connected with it, whatever its texture: the blob's own outline lies metres inside.
+    Whatever its texture: the blob's own outline lies metres inside, where a roof has seams or a cloud is ragged.
     """
     luminance = overview.luminance
     chroma = overview.rgb.max(axis=2) - overview.rgb.min(axis=2)
     low = float(np.percentile(luminance[blob > 0], 10)) - _CLOUD_FALL
     wide = ((luminance > low) & (chroma < _CLOUD_CHROMA) & overview.valid) | (blob > 0)
     _, labels = cv2.connectedComponents(wide.astype(np.uint8))
-    body = np.isin(labels, np.unique(labels[blob > 0])).astype(np.uint8)
+    return np.isin(labels, np.unique(labels[blob > 0])).astype(np.uint8)
+
+
+def _is_crisp(body: NDArray[np.uint8], overview: Overview, gradient: NDArray[np.float32]) -> bool:
+    """Whether a bright area ends at a hard edge most of the way round: a roof, a new cover of a part of one, a concrete yard."""
     kernel = np.ones((3, 3), np.uint8)
     steepest = cv2.dilate(gradient, kernel)[(cv2.dilate(body, kernel) > body) & overview.valid]
     return steepest.size > 0 and float(np.mean(steepest > _CLOUD_EDGE_GRADIENT)) > _CLOUD_CRISP
