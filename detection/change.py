@@ -287,7 +287,8 @@ def _blocks(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]
         said, other = pixels & goods[part], pixels & ~goods[part]
         if item.kind == "construction" and said.any() and said.sum() < _GOODS_IN_BLOCK * pixels.sum():
             lab = after.lab[part]
-            if float(np.linalg.norm(np.subtract(_colour(lab, said), _colour(lab, other)))) < _MOVED_COLOUR:
+            apart = float(np.linalg.norm(np.subtract(_colour(lab, said), _colour(lab, other))))
+            if max(apart, float(np.hypot(*lab[pixels][:, 1:].std(axis=0)))) < _MOVED_COLOUR:
                 found.append(item)
     return found
 

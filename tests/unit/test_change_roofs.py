@@ -184,3 +184,15 @@ def test_a_pit_dug_in_a_meadow_is_building_work_and_a_meadow_that_dries_is_none(
     partly = grass.copy()
     partly[:, :110] = dry[:, :110]
     assert find_changes(view(grass, none), view(partly, none)) == []
+
+
+def test_a_ragged_cloud_is_cloud_beyond_its_smooth_middle() -> None:
+    rgb, _ = site((110, 118, 122), PALE)
+    rng = np.random.default_rng(2)
+    ragged = cv2.GaussianBlur(rng.normal(0, 1, (SIDE, SIDE)).astype(np.float32), (0, 0), 2.0)
+    away = np.hypot(*np.mgrid[-90:110, -100:100].astype(np.float32))
+    thick = np.clip(1.6 - away / 55 + np.where(away > 22, 1.6 * ragged, 0), 0, 1)[..., None]
+    veiled = np.asarray(rgb * (1 - thick) + 236 * thick, np.uint8)
+    found = clouds(sky(veiled), sky(rgb).luminance)
+    rim = (away > 38) & (away < 50) & (thick[..., 0] > 0.9)
+    assert found[rim].mean() > 0.85 and found[away > 110].mean() < 0.02
