@@ -371,7 +371,7 @@ def _body(blob: NDArray[np.uint8], overview: Overview) -> NDArray[np.uint8]:
 
 
 def _is_crisp(body: NDArray[np.uint8], overview: Overview, gradient: NDArray[np.float32]) -> bool:
-    """Whether a bright area ends at a hard edge most of the way round: a roof, a new cover of a part of one, a concrete yard."""
+    """Whether a bright area ends at a hard edge most of the way round: a roof, a part covered anew, a concrete yard."""
     kernel = np.ones((3, 3), np.uint8)
     steepest = cv2.dilate(gradient, kernel)[(cv2.dilate(body, kernel) > body) & overview.valid]
     return steepest.size > 0 and float(np.mean(steepest > _CLOUD_EDGE_GRADIENT)) > _CLOUD_CRISP
