@@ -34,6 +34,8 @@ _SURE, _NOT = 0.5, 0.35
 _NEAR_M = 0.9
 _STRUCTURE, _CHROMA, _LIGHTNESS = 0.35, 7.0, 10.0
 _ROOF_LIGHTNESS = 20.0
+_ROOF_LIGHT_CHROMA, _ROOF_LIGHT = 10.0, 30.0
+"""Largest shift of a whole roof in colour and in lightness that is the sun's: beyond, the roof was covered anew."""
 _CHROMA_SHADE = 16.0
 """Shade is blue: a change of colour must be larger than that to be one of the ground."""
 _MOSTLY = 0.75
@@ -50,6 +52,8 @@ _AMID = 0.5
 """Share of roof on both dates around a region from which on it is a part of that roof."""
 _AROUND_M = 1.5
 """Width of the ring in which that is measured. It begins _NEAR_M off: at a region's rim the network is sure of neither."""
+_GOODS_IN_BLOCK = 0.4
+"""Share of a changed block up to which the network may take it for goods without being right: bare soil in heaps."""
 _SAME_PLACE_M, _SAME_PLACE_LENGTHS, _SAME_BOX_IOU = 1.2, 0.2, 0.5
 """Centres this near, in metres or lengths of the shorter one, or boxes that overlap so much, are one vehicle's. An upright
 box around a car that stands obliquely covers half of its neighbour's: a smaller overlap says nothing."""
@@ -107,14 +111,17 @@ class Change:
 def find_changes(before: View, after: View, inside: BaseGeometry | None = None) -> list[Change]:
     """Changes between two views on one grid, largest first; with `inside` only what lies mostly in that polygon."""
     valid = before.valid & after.valid
-    maps = change_maps(before.rgb, after.rgb, valid, before.grid.gsd_m)
+    roofed = np.maximum(before.roof, after.roof) >= _NOT
+    maps = change_maps(before.rgb, after.rgb, valid, before.grid.gsd_m, roofed)
     differ = valid & ((maps.structure > _STRUCTURE) | (maps.chroma > _CHROMA) | (np.abs(maps.lightness) > _LIGHTNESS))
     vehicles = _vehicles(before, after, valid)
     stock = _of_class("stock", before, after, (before.goods, after.goods), differ, maps)
     roofs = _roofs(before, after, maps, differ)
-    known = [*vehicles, *stock, *roofs, *_halls(before, after, maps, differ, roofs)]
-    rest = _rest(before, after, maps, known)
-    found = [*known, *rest]
+    built = [*vehicles, *_halls(before, after, maps, differ, roofs)]
+    blocks = _blocks(before, after, maps, built)
+    stock = [item for item in stock if _covered_m2(item, blocks) < 0.5 * item.area_m2]
+    known = [*built, *blocks, *stock]
+    found = [*known, *_rest(before, after, maps, known)]
     if inside is not None:
         found = [item for item in found if item.geometry.intersection(inside).area > 0.5 * item.geometry.area]
     return sorted(_with_moves(found), key=lambda item: -item.area_m2)
@@ -190,15 +197,16 @@ def _is_light_or_plants(maps: ChangeMaps, part: tuple[slice, slice], pixels: Mas
 
 
 def _regions(
-    kind: str, direction: str, mask: Mask, weight: Grey, view: View, differ: Mask, maps: ChangeMaps
+    kind: str, direction: str, mask: Mask, weight: Grey, view: View, differ: Mask, maps: ChangeMaps, light_too: bool = False
 ) -> list[Change]:
+    """Connected parts of a mask in which the pictures differ; with `light_too` also what may be light or plants."""
     found = []
     for region in locate_mask(mask, weight.astype(np.float32), view.grid, kind, _LEAST_M2[kind]):
         part, pixels = _patch(region.geometry, view.grid)
         support = float(differ[part][pixels].mean()) if pixels.any() else 0.0
         # A roof that is surely there on one date only is no shadow, though a pale one on grey ground looks like light.
         light = region.confidence < _SURE_HALL if kind == "construction" else _is_light_or_plants(maps, part, pixels)
-        if support >= _SUPPORT and not light:
+        if support >= _SUPPORT and (light_too or not light):
             sure = min(1.0, region.confidence * (0.5 + 0.5 * min(support / 0.7, 1.0)))
             found.append(Change(kind, direction, region.geometry, sure, _colour(view.lab[part], pixels)))
     return found
@@ -207,53 +215,123 @@ def _regions(
 def _halls(
     before: View, after: View, maps: ChangeMaps, differ: Mask, roofs: Sequence[Change]
 ) -> list[Change]:
-    """Halls built or taken down; a part of a roof that no longer looks like one is the roof's, unless `roofs` have it."""
+    """Halls built or taken down, and works on roofs. A part of a roof that no longer looks like one is the roof's.
+
+    `roofs` holds all that differs on roofs, also what looks like a shadow there; that counts where the network doubts the
+    roof as well.
+    """
     on_both = np.minimum(before.roof, after.roof) >= _SURE
-    found: list[Change] = []
+    found, works = [], [item for item in roofs if not _is_light_or_plants(maps, *_patch(item.geometry, after.grid))]
     for item in _of_class("construction", before, after, (before.roof, after.roof), differ, maps):
         if not _compact(item.geometry):
             continue
-        rim = item.geometry.buffer(_NEAR_M)
+        # Of a roof torn open in part the network is sure in places only: the ring goes around all that changed there.
+        beside = [work for work in {*works, *roofs} if work.geometry.distance(item.geometry) < _NEAR_M]
+        whole = shapely.union_all([item.geometry, *(work.geometry for work in beside)])
+        rim = whole.buffer(_NEAR_M)
         part, pixels = _patch(rim.buffer(_AROUND_M).difference(rim), before.grid)
         if not pixels.any() or on_both[part][pixels].mean() < _AMID:
             found.append(item)
-        elif sum(item.geometry.intersection(other.geometry).area for other in roofs) < 0.5 * item.area_m2:
-            found.append(replace(item, kind="roof", direction=ALTERED))
-    return found
+            continue
+        works += [work for work in beside if work not in works]
+        if sum(work.area_m2 for work in beside) < item.area_m2:
+            works.append(replace(item, kind="roof", direction=ALTERED))
+    return [*found, *works]
+
+
+def _covered_m2(item: Change, others: Sequence[Change]) -> float:
+    """Of a change's area what others cover, square metres."""
+    return float(item.geometry.intersection(shapely.union_all([other.geometry for other in others])).area)
 
 
 def _roofs(before: View, after: View, maps: ChangeMaps, differ: Mask) -> list[Change]:
-    """What differs on a roof that was there before: covered anew, opened, something put on it."""
+    """What differs on a roof that was there before: covered anew, opened, something put on it, or in the shade."""
     gsd_m = before.grid.gsd_m
-    core = cv2.erode((before.roof >= _SURE).astype(np.uint8), _disc(0.9 / gsd_m)) > 0
+    core = np.asarray(cv2.erode((before.roof >= _SURE).astype(np.uint8), _disc(0.9 / gsd_m)) > 0, np.bool_) & maps.valid
+    chroma, lightness = _beyond_light(maps, core)
     # Slopes of a roof grow lighter and darker with the sun: only a strong change of lightness tells.
-    mask = core & maps.valid & ((maps.chroma > _CHROMA) | (np.abs(maps.lightness) > _ROOF_LIGHTNESS))
+    mask = core & ((chroma > _CHROMA) | (lightness > _ROOF_LIGHTNESS))
     mask &= ~before.known if before.known is not None else True
     mask = _opened(_closed(mask, 0.6 / gsd_m), 1.2 / gsd_m)
-    weight = np.clip(np.maximum(maps.chroma / 20, np.abs(maps.lightness) / 30), 0.3, 1).astype(np.float32)
-    return _regions("roof", ALTERED, mask, weight, after, differ, maps)
+    weight = np.clip(np.maximum(chroma / 20, lightness / 30), 0.3, 1).astype(np.float32)
+    return _regions("roof", ALTERED, mask, weight, after, differ, maps, light_too=True)
 
 
-def _rest(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) -> list[Change]:
+def _beyond_light(maps: ChangeMaps, roofs: Mask) -> tuple[Grey, Grey]:
+    """Differences of colour and of lightness (both unsigned) that neither the picture's light nor the roof's own explains.
+
+    A roof lies aslant: as a whole it may shift in tone where level ground does not. Its own shift is the median of the half
+    of its pixels that differ least, so that a part covered anew does not count towards it.
+    """
+    chroma, lightness = maps.chroma.copy(), np.abs(maps.lightness)
+    count, labels = cv2.connectedComponents(roofs.astype(np.uint8))
+    for number in range(1, count):
+        pixels = labels == number
+        hue, light = maps.hue[pixels], maps.lightness[pixels]
+        apart = np.hypot(np.hypot(hue[:, 0], hue[:, 1]), light)
+        quiet = apart <= np.median(apart)
+        own_hue, own_light = np.median(hue[quiet], axis=0), float(np.median(light[quiet]))
+        if float(np.hypot(*own_hue)) < _ROOF_LIGHT_CHROMA:
+            chroma[pixels] = np.minimum(chroma[pixels], np.hypot(*(hue - own_hue).T))
+        if abs(own_light) < _ROOF_LIGHT:
+            lightness[pixels] = np.minimum(lightness[pixels], np.abs(light - own_light))
+    return chroma, lightness
+
+
+def _blocks(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) -> list[Change]:
+    """Building work of which a part looks like goods: one compact block, of one colour, most of which is none."""
+    goods = np.maximum(before.goods, after.goods) >= _SURE
+    found = []
+    for item in _rest(before, after, maps, known, goods_apart=False):
+        part, pixels = _patch(item.geometry, before.grid)
+        said, other = pixels & goods[part], pixels & ~goods[part]
+        if item.kind == "construction" and said.any() and said.sum() < _GOODS_IN_BLOCK * pixels.sum():
+            lab = after.lab[part]
+            apart = float(np.linalg.norm(np.subtract(_colour(lab, said), _colour(lab, other))))
+            if max(apart, float(np.hypot(*lab[pixels][:, 1:].std(axis=0)))) < _MOVED_COLOUR:
+                found.append(item)
+    return found
+
+
+def _rest(
+    before: View, after: View, maps: ChangeMaps, known: Sequence[Change], goods_apart: bool = True
+) -> list[Change]:
     """What differs and belongs to no class: building work when large, else `other`."""
     grid = before.grid
-    taken = (np.maximum(before.roof, after.roof) >= _NOT) | (np.maximum(before.goods, after.goods) >= _NOT)
+    open_to = maps.valid & ~_taken(before, after, known, goods_apart)
+    light = (np.abs(maps.lightness) > _LIGHTNESS) & ~maps.shade
+    colour = maps.chroma > np.where(maps.shade, _CHROMA_SHADE, _CHROMA)
+    found = []
+    for ground, differs in ((~maps.green, light | colour), (maps.bared, colour)):
+        mask = _opened(_closed(open_to & ground & differs, 0.6 / grid.gsd_m), 0.9 / grid.gsd_m)
+        weight = np.clip(np.maximum(maps.chroma / 20, np.abs(maps.lightness) / 30), 0.3, 0.9).astype(np.float32)
+        for item in _regions("other", ALTERED, mask, weight, after, mask, maps):
+            large = item.area_m2 >= _LEAST_M2["construction"] and _compact(item.geometry)
+            if ground is maps.bared and not (large and _amid_green(item, maps, grid)):
+                continue
+            if large or item.confidence >= _SURE_OTHER:
+                found.append(replace(item, kind="construction") if large else item)
+    return found
+
+
+def _amid_green(item: Change, maps: ChangeMaps, grid: GridSpec) -> bool:
+    """Whether plants stand around a region as before: the season changes a meadow as a whole, not one block of it."""
+    rim = item.geometry.buffer(_NEAR_M)
+    part, pixels = _patch(rim.buffer(_AROUND_M).difference(rim), grid)
+    return bool(pixels.any() and (maps.green & ~maps.bared & (maps.chroma < _CHROMA))[part][pixels].mean() > _AMID)
+
+
+def _taken(before: View, after: View, known: Sequence[Change], goods_apart: bool) -> Mask:
+    """Pixels that belong to a class, to a change known or to a vehicle, and what lies near them."""
+    grid = before.grid
+    taken = np.maximum(before.roof, after.roof) >= _NOT
+    if goods_apart:
+        taken |= np.maximum(before.goods, after.goods) >= _NOT
     vehicles = [vehicle.geometry for view in (before, after) for vehicle in view.vehicles]
     taken |= _marked([*(item.geometry for item in known), *vehicles], grid)
     for view in (before, after):
         taken |= view.known if view.known is not None else False
-    taken = cv2.dilate(taken.astype(np.uint8), _disc(1.2 / grid.gsd_m)) > 0
-    light = (np.abs(maps.lightness) > _LIGHTNESS) & ~maps.shade
-    colour = maps.chroma > np.where(maps.shade, _CHROMA_SHADE, _CHROMA)
-    mask = maps.valid & ~taken & ~maps.green & (light | colour)
-    mask = _opened(_closed(mask, 0.6 / grid.gsd_m), 0.9 / grid.gsd_m)
-    weight = np.clip(np.maximum(maps.chroma / 20, np.abs(maps.lightness) / 30), 0.3, 0.9).astype(np.float32)
-    found = []
-    for item in _regions("other", ALTERED, mask, weight, after, mask, maps):
-        large = item.area_m2 >= _LEAST_M2["construction"] and _compact(item.geometry)
-        if large or item.confidence >= _SURE_OTHER:
-            found.append(replace(item, kind="construction") if large else item)
-    return found
+    return np.asarray(cv2.dilate(taken.astype(np.uint8), _disc(1.2 / grid.gsd_m)) > 0, np.bool_)
 
 
 def _compact(geometry: BaseGeometry) -> bool:

@@ -28,6 +28,8 @@ _SHADOW_RATIO = (0.22, 0.8)
 """Brightness in the shade over brightness in the sun."""
 _SHADOW_BLUE = (-0.08, 0.45)
 """How much less of the blue than of the red is lost in the shade (difference of logarithms)."""
+_LEVEL_SHARE = 0.2
+"""With less of the picture beside roofs the light is measured on all of it."""
 
 Grey = NDArray[np.float32]
 
@@ -40,31 +42,46 @@ class ChangeMaps:
     """0 same, 1 nothing in common."""
     chroma: Grey
     """Distance in the a*b* plane."""
+    hue: Grey
+    """a* and b* after minus before, rows x columns x 2."""
     lightness: Grey
     """L* after minus before, 0 to 100."""
     shade: NDArray[np.bool_]
     """The difference looks like a shadow that came or went."""
     green: NDArray[np.bool_]
     """Vegetation on either date: its colour and texture follow the season."""
+    bared: NDArray[np.bool_]
+    """Vegetation on the earlier date and none on the later."""
     valid: NDArray[np.bool_]
     """Both pictures show the ground."""
 
 
 def change_maps(
-    before: NDArray[np.uint8], after: NDArray[np.uint8], valid: NDArray[np.bool_], gsd_m: float
+    before: NDArray[np.uint8], after: NDArray[np.uint8], valid: NDArray[np.bool_], gsd_m: float,
+    roofs: NDArray[np.bool_] | None = None,
 ) -> ChangeMaps:
-    """Compares two pictures (rows x columns x 3, RGB) on one grid; `valid` is where both show the ground."""
-    lit = normalise(after, before, valid) if valid.any() else after
+    """Compares two pictures (rows x columns x 3, RGB) on one grid.
+
+    `valid` is where both show the site. The light of the days is measured beside `roofs`: their slopes take another share
+    of the sun on another day than level ground does, and a large roof would bend the line for all.
+    """
+    level = valid if roofs is None else valid & ~roofs
+    if level.sum() < _LEVEL_SHARE * valid.sum():
+        level = valid
+    lit = normalise(after, before, level) if valid.any() else after
     first, second = _lab(before, gsd_m), _lab(lit, gsd_m)
+    was_green, is_green = _green(before), _green(after) | _green(lit)  # a hazy date's light leaves little green in the other
     reach = max(1, round(_REACH_M / gsd_m))
     chroma = _nearest(first[..., 1:], second[..., 1:], reach)
     lightness = second[..., 0] - first[..., 0]
     return ChangeMaps(
         structure=_structure(before, lit, gsd_m, reach),
         chroma=chroma,
+        hue=floats(second[..., 1:] - first[..., 1:]),
         lightness=np.asarray(lightness, np.float32),
         shade=_shade(before, lit, gsd_m),
-        green=_green(before) | _green(after) | _green(lit),  # a hazy date's light leaves little green in the other
+        green=was_green | is_green,
+        bared=was_green & ~is_green,
         valid=valid,
     )
 

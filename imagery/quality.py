@@ -2,7 +2,7 @@
 
 Works on an overview of about `OVERVIEW_GSD_M`. Clouds are found by a rule for true-colour pictures of a metre or finer:
 large, bright, colourless, smooth, and either not bright in the site's reference or without the hard edge of a roof or a
-concrete yard. Cloud shadow is seen only against the reference: large, and much darker than
+concrete yard most of the way round. Cloud shadow is seen only against the reference: large, and much darker than
 there. Thin cirrus shows in the contrast. What the rules find and miss is measured by `collateral evaluate clouds`.
 """
 
@@ -23,7 +23,12 @@ _CLOUD_LUMINANCE = 185
 _CLOUD_CHROMA = 42
 _CLOUD_TEXTURE = 7.0
 _CLOUD_EDGE_GRADIENT = 26.0
-"""Mean gradient (grey levels per metre) along the edge of a bright area from which on it is taken for a roof."""
+"""Gradient (grey levels per metre) from which on the edge of a bright area is hard."""
+_CLOUD_FALL = 12.0
+"""A bright area is followed so many grey levels below its smooth middle: over a roof to its eaves, of a cloud not down its
+fringe, where the ground shows through."""
+_CLOUD_CRISP = 0.6
+"""Share of an area's outline that must be hard for a roof or a yard."""
 _CLOUD_OPENING_M = 5.0
 _CLOUD_FRINGE_M = 5.0
 _CHANGE_FROM_REFERENCE = 35
@@ -279,11 +284,16 @@ def clouds(overview: Overview, reference: NDArray[np.uint8] | None = None) -> ND
         return np.zeros(bright.shape, np.bool_)
     gradient = _gradient(luminance) / gsd
     count, labels = cv2.connectedComponents(opened)
+    changed = luminance.astype(np.int16) - (luminance if reference is None else reference)
+    brighter = ((changed > _CHANGE_FROM_REFERENCE) & (reference is not None and reference > 0)).astype(np.uint8)
     found = np.zeros(bright.shape, np.uint8)
     for label in range(1, count):
         blob = (labels == label).astype(np.uint8)
-        if _is_cloud(blob, luminance, gradient, reference, gsd):
-            found |= blob
+        if reference is not None and _was_as_bright(blob, luminance, reference):
+            continue
+        body = _body(blob, overview)
+        if not _is_crisp(body, overview, gradient):
+            found |= blob | (body & brighter)
     return np.asarray(cv2.dilate(found, _disc(_CLOUD_FRINGE_M / gsd)), np.uint8) > 0
 
 
@@ -337,24 +347,34 @@ def _local_mean(image: NDArray[np.uint8], known: NDArray[np.bool_], radius_px: f
     return np.asarray(total / np.maximum(cv2.blur(known.astype(np.float32), size), 1e-3), np.float32)
 
 
-def _is_cloud(
-    blob: NDArray[np.uint8],
-    luminance: NDArray[np.uint8],
-    gradient: NDArray[np.float32],
-    reference: NDArray[np.uint8] | None,
-    gsd: float,
-) -> bool:
+def _was_as_bright(blob: NDArray[np.uint8], luminance: NDArray[np.uint8], reference: NDArray[np.uint8]) -> bool:
+    """Whether the reference, where it says something, shows most of a bright area about as bright."""
     where = blob > 0
-    if reference is not None:
-        known = where & (reference > 0)
-        if known.sum() > where.sum() / 2:
-            change = luminance[known].astype(np.int16) - reference[known]
-            if np.mean(change > _CHANGE_FROM_REFERENCE) <= 0.5:
-                return False
-    # Brighter than the reference is a new roof or a new concrete yard too: those have a hard edge.
-    ring = cv2.dilate(blob, _disc(3.0 / gsd)) - blob
-    edge = gradient[ring > 0]
-    return edge.size > 0 and float(np.percentile(edge, 90)) < _CLOUD_EDGE_GRADIENT
+    known = where & (reference > 0)
+    if known.sum() <= where.sum() / 2:
+        return False
+    change = luminance[known].astype(np.int16) - reference[known]
+    return bool(np.mean(change > _CHANGE_FROM_REFERENCE) <= 0.5)
+
+
+def _body(blob: NDArray[np.uint8], overview: Overview) -> NDArray[np.uint8]:
+    """The bright area of which a blob is the smooth middle: about as bright, as colourless, connected with it.
+
+    Whatever its texture: the blob's own outline lies metres inside, where a roof has seams or a cloud is ragged.
+    """
+    luminance = overview.luminance
+    chroma = overview.rgb.max(axis=2) - overview.rgb.min(axis=2)
+    low = float(np.percentile(luminance[blob > 0], 10)) - _CLOUD_FALL
+    wide = ((luminance > low) & (chroma < _CLOUD_CHROMA) & overview.valid) | (blob > 0)
+    _, labels = cv2.connectedComponents(wide.astype(np.uint8))
+    return np.isin(labels, np.unique(labels[blob > 0])).astype(np.uint8)
+
+
+def _is_crisp(body: NDArray[np.uint8], overview: Overview, gradient: NDArray[np.float32]) -> bool:
+    """Whether a bright area ends at a hard edge most of the way round: a roof, a part covered anew, a concrete yard."""
+    kernel = np.ones((3, 3), np.uint8)
+    steepest = cv2.dilate(gradient, kernel)[(cv2.dilate(body, kernel) > body) & overview.valid]
+    return steepest.size > 0 and float(np.mean(steepest > _CLOUD_EDGE_GRADIENT)) > _CLOUD_CRISP
 
 
 def _local_deviation(image: NDArray[np.uint8], radius: float) -> NDArray[np.float32]:
