@@ -264,28 +264,35 @@ def _beyond_light(maps: ChangeMaps, roofs: Mask) -> tuple[Grey, Grey]:
     of its pixels that differ least, so that a part covered anew does not count towards it.
     """
     chroma, lightness = maps.chroma.copy(), np.abs(maps.lightness)
-    count, labels = cv2.connectedComponents(roofs.astype(np.uint8))
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(roofs.astype(np.uint8))
     for number in range(1, count):
-        pixels = labels == number
-        hue, light = maps.hue[pixels], maps.lightness[pixels]
+        left, top, width, height = (int(value) for value in boxes[number][:4])
+        part = slice(top, top + height), slice(left, left + width)
+        pixels = labels[part] == number
+        hue, light = maps.hue[part][pixels], maps.lightness[part][pixels]
         apart = np.hypot(np.hypot(hue[:, 0], hue[:, 1]), light)
         quiet = apart <= np.median(apart)
         own_hue, own_light = np.median(hue[quiet], axis=0), float(np.median(light[quiet]))
         if float(np.hypot(*own_hue)) < _ROOF_LIGHT_CHROMA:
-            chroma[pixels] = np.minimum(chroma[pixels], np.hypot(*(hue - own_hue).T))
+            chroma[part][pixels] = np.minimum(chroma[part][pixels], np.hypot(*(hue - own_hue).T))
         if abs(own_light) < _ROOF_LIGHT:
-            lightness[pixels] = np.minimum(lightness[pixels], np.abs(light - own_light))
+            lightness[part][pixels] = np.minimum(lightness[part][pixels], np.abs(light - own_light))
     return chroma, lightness
 
 
 def _blocks(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]) -> list[Change]:
-    """Building work of which a part looks like goods: one compact block, of one colour, most of which is none."""
-    goods = np.maximum(before.goods, after.goods) >= _SURE
+    """Building work of which a part looks like goods: one compact block, of one colour, most of which is none.
+
+    Not where goods were seen before: what is left when they are gone is ground of one colour too.
+    """
+    goods, gone = after.goods >= _SURE, before.goods >= _SURE
     found = []
     for item in _rest(before, after, maps, known, goods_apart=False):
         part, pixels = _patch(item.geometry, before.grid)
         said, other = pixels & goods[part], pixels & ~goods[part]
-        if item.kind == "construction" and said.any() and said.sum() < _GOODS_IN_BLOCK * pixels.sum():
+        if item.kind != "construction" or (pixels & gone[part]).any():
+            continue
+        if said.any() and said.sum() < _GOODS_IN_BLOCK * pixels.sum():
             lab = after.lab[part]
             apart = float(np.linalg.norm(np.subtract(_colour(lab, said), _colour(lab, other))))
             if max(apart, float(np.hypot(*lab[pixels][:, 1:].std(axis=0)))) < _MOVED_COLOUR:

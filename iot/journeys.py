@@ -235,8 +235,14 @@ class _Maker:
 
 
 def worst(flags: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
-    """At most `most`, in the same order: first those with `sure`, of which alerts are made, the greatest before others."""
-    order = sorted(range(len(flags)), key=lambda place: ("sure" not in flags[place], -flags[place].get("sure", 0.0)))
+    """At most `most`, in the same order. Alerts are made of those with `sure`, whose unit is the kind's own: the greatest
+    of each kind goes before all, then others with `sure`, the greater ones first."""
+    sure = [float(flag.get("sure", -1.0)) for flag in flags]
+    greatest: dict[str, int] = {}
+    for place in sorted(range(len(flags)), key=sure.__getitem__):
+        greatest[flags[place]["kind"]] = place
+    first = {place for place in greatest.values() if sure[place] >= 0}
+    order = sorted(range(len(flags)), key=lambda place: (place not in first, -sure[place]))
     return [flags[place] for place in sorted(order[:most])]
 
 

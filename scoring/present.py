@@ -109,19 +109,18 @@ def present_findings(
 def standing(
     journeys: Sequence[Journey], name: str, rule: RulePolicy, calendar: SiteCalendar, at: datetime
 ) -> Standing | None:
-    """The stretch that went on at `at` and had reached the limit by that day, if there was one.
+    """The stretch that held at `at` and had reached the limit by that day, if there was one.
 
     Args:
         journeys: all of one tracker, from the day of the last one that began before `at`, until now.
         name: of the rule, in `RULES`.
         rule: its limits; a day that is calm by them ends the stretch.
         calendar: of the site.
-        at: when the alert was cleared.
+        at: when the alert was raised: what began later it did not tell of.
     """
-    moving = [one for one in journeys if one.kind != SILENCE]
-    newest = max((one.ends for one in moving), default=at)
+    newest = max((one.ends for one in journeys if one.kind != SILENCE), default=at)
     there = [
-        one for one in _stretches(moving, RULES[name], rule)
+        one for one in _stretches(journeys, RULES[name], rule)
         if one.since <= at and (one.ends >= at or one.ends == newest)
     ]  # fmt: skip
     if not there or not (there[0].told or there[0].figure >= rule.raise_at):
@@ -137,11 +136,16 @@ _FAR = datetime.max.replace(tzinfo=UTC)
 def _stretches(journeys: Sequence[Journey], area: AreaRule, rule: RulePolicy) -> list[_Stretch]:
     """By begin; one that goes on from a trip into the next stop (or after a silence) is one, and cut at local midnight.
 
-    Trips and stops share a position, so what touches the end of one and the begin of the next goes on.
+    Trips and stops share a position, so what touches the end of one and the begin of the next goes on. A silence of more
+    than `PRESENT` ends it, and so does a lone position between two silences, of which no journey says where it was.
     """
     found: list[_Stretch] = []
-    goes_on = False
-    for journey in sorted((one for one in journeys if one.kind != SILENCE), key=lambda one: one.begins):
+    goes_on, silent = False, False
+    for journey in sorted(journeys, key=lambda one: one.begins):
+        if journey.kind == SILENCE:
+            goes_on, silent = goes_on and not silent, True
+            continue
+        goes_on, silent = goes_on and journey.begins - found[-1].ends <= PRESENT, False
         mine = (_stretch(journey, flag) for flag in journey.flags if flag["kind"] == area.flag)
         for one in sorted(mine, key=lambda one: one.begins):
             if not goes_on or one.begins != journey.begins:

@@ -251,12 +251,12 @@ def _site_book(connection: Connection, site_id: str, calendar: SiteCalendar, pol
 
 
 def _standing(connection: Connection, held: Held, calendar: SiteCalendar, rule: RulePolicy) -> Standing | None:
-    assert held.cleared_at is not None
     most = _JOURNEYS
     while True:
-        journeys = journeys_since(connection, held.device, held.cleared_at, most)
-        found = standing(journeys, held.rule, rule, calendar, held.cleared_at)
-        if found is None or not found.goes_on or len(journeys) < most:
+        journeys = journeys_since(connection, held.device, held.raised_at, most)
+        found = standing(journeys, held.rule, rule, calendar, held.raised_at)
+        ended = found is None or not found.goes_on
+        if len(journeys) < most or (ended and journeys[-1].begins > held.raised_at):
             return found
         most *= 4
 

@@ -61,7 +61,8 @@ _INSERT = f"INSERT INTO journey ({_COLUMNS}) VALUES %s"  # noqa: S608 (our own n
 _OF_DAYS = f"SELECT {_COLUMNS} FROM journey WHERE device_id = %s AND day BETWEEN %s AND %s ORDER BY begins, kind"  # noqa: S608
 _SINCE = (
     f"SELECT {_COLUMNS} FROM journey WHERE device_id = %(device)s AND day >="  # noqa: S608
-    " (SELECT max(day) FROM journey WHERE device_id = %(device)s AND begins <= %(at)s) ORDER BY begins, kind LIMIT %(most)s"
+    " (SELECT day FROM journey WHERE device_id = %(device)s AND begins <= %(at)s ORDER BY begins DESC LIMIT 1)"
+    " ORDER BY begins, kind LIMIT %(most)s"
 )
 _OF_FLAGGED = f"""
 SELECT {_COLUMNS} FROM journey WHERE ends >= %(since)s AND device_id IN

@@ -196,3 +196,16 @@ def test_a_ragged_cloud_is_cloud_beyond_its_smooth_middle() -> None:
     found = clouds(sky(veiled), sky(rgb).luminance)
     rim = (away > 38) & (away < 50) & (thick[..., 0] > 0.9)
     assert found[rim].mean() > 0.85 and found[away > 110].mean() < 0.02
+
+
+def test_goods_that_are_gone_stay_goods_where_the_ground_was_paved_anew() -> None:
+    """What they leave is of one colour with the ground around them."""
+    rgb, roof = site(BLUE, PALE)
+    full, goods = rgb.copy(), np.zeros((SIDE, SIDE), np.float32)
+    full[135:175, 120:150] = (40, 80, 160)
+    goods[135:175, 120:150] = 0.95
+    paved = rgb.copy()
+    paved[130:190, 110:180] = (170, 120, 95)
+    found = find_changes(view(full, roof, goods), view(paved, roof))
+    (stock,) = [change for change in found if change.kind == "stock"]
+    assert stock.direction == "vanished" and stock.area_m2 == pytest.approx(40 * 30 * 0.09, rel=0.2)

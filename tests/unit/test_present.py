@@ -123,6 +123,10 @@ def test_what_went_on_when_a_person_cleared_is_told_until_it_ends_days_later() -
     assert stood(today, home(clock(0) + day, clock(9) + day), again) == Standing(clock(23), clock(0) + day, False)
     assert stood(out(clock(9), clock(14), stays=False), home(clock(14), clock(20))) is None, "it was back by then"
     assert stood(home(clock(9), clock(20)), night) is None and stood() is None
+    assert stood(home(clock(0), clock(10)), out(clock(10), clock(23)), at=clock(6)) is None, "it left after the alert was raised"
+    mute = replace(home(clock(23), clock(9) + 30 * day), kind="silence")
+    heard = out(clock(9) + 30 * day, clock(20) + 30 * day)
+    assert stood(today, mute, heard) == Standing(clock(23), clock(0) + day, False), "what is heard a month later is another"
 
 
 def test_a_stretch_ends_with_a_calm_day_and_is_told_only_if_it_had_reached_the_limit() -> None:
@@ -139,3 +143,8 @@ def test_between_two_silences_it_was_seen_where_it_may_be() -> None:
     first, last = out(clock(9), clock(10)), out(clock(12), clock(13))
     ((_, one),) = found(first, home(clock(11), clock(11)), last)
     assert [sample.at for sample in one.samples] == [first.begins, last.begins]
+    silences = [replace(home(clock(hour), clock(hour + 1)), kind="silence") for hour in (10, 11)]
+    ((_, one),) = found(first, *silences, last)
+    assert [sample.at for sample in one.samples] == [first.begins, last.begins], "a lone position is no trip and no stop"
+    ((_, one),) = found(first, replace(home(clock(10), clock(12)), kind="silence"), last)
+    assert [sample.at for sample in one.samples] == [first.begins]
