@@ -72,8 +72,8 @@ def test_leaving_the_region_is_marked_however_often_the_way_was_left_before() ->
     flags = [{"kind": str(n), **({"sure": float(n)} if n % 3 else {})} for n in range(12)]
     assert [flag["kind"] for flag in worst(flags, 4)] == ["7", "8", "10", "11"] and worst(flags, 20) == flags
     assert [flag["kind"] for flag in worst(flags, 9)] == ["0", "1", "2", "4", "5", "7", "8", "10", "11"]
-    metres_and_hours = [*({"kind": "outside_region", "sure": 60.0 + n} for n in range(20)), {"kind": "forbidden_area", "sure": 6.0}]
-    assert [flag["kind"] for flag in worst(metres_and_hours, 2)] == ["outside_region", "forbidden_area"], "units of their own"
+    metres_and_hours = [{"kind": "outside_region", "sure": 60.0 + n} for n in range(20)] + [{"kind": "inside", "sure": 6.0}]
+    assert [flag["kind"] for flag in worst(metres_and_hours, 2)] == ["outside_region", "inside"], "each in its own unit"
 
 
 def test_a_wild_position_is_marked_and_moves_nothing() -> None:

@@ -123,7 +123,7 @@ def test_what_went_on_when_a_person_cleared_is_told_until_it_ends_days_later() -
     assert stood(today, home(clock(0) + day, clock(9) + day), again) == Standing(clock(23), clock(0) + day, False)
     assert stood(out(clock(9), clock(14), stays=False), home(clock(14), clock(20))) is None, "it was back by then"
     assert stood(home(clock(9), clock(20)), night) is None and stood() is None
-    assert stood(home(clock(0), clock(10)), out(clock(10), clock(23)), at=clock(6)) is None, "it left after the alert was raised"
+    assert stood(home(clock(0), clock(10)), out(clock(10), clock(23)), at=clock(6)) is None, "it left later"
     mute = replace(home(clock(23), clock(9) + 30 * day), kind="silence")
     heard = out(clock(9) + 30 * day, clock(20) + 30 * day)
     assert stood(today, mute, heard) == Standing(clock(23), clock(0) + day, False), "what is heard a month later is another"
