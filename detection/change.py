@@ -226,7 +226,7 @@ def _halls(
         if not _compact(item.geometry):
             continue
         # Of a roof torn open in part the network is sure in places only: the ring goes around all that changed there.
-        beside = [work for work in {*works, *roofs} if work.geometry.distance(item.geometry) < _NEAR_M]
+        beside = [work for work in dict.fromkeys([*works, *roofs]) if work.geometry.distance(item.geometry) < _NEAR_M]
         whole = shapely.union_all([item.geometry, *(work.geometry for work in beside)])
         rim = whole.buffer(_NEAR_M)
         part, pixels = _patch(rim.buffer(_AROUND_M).difference(rim), before.grid)
@@ -289,9 +289,9 @@ def _blocks(before: View, after: View, maps: ChangeMaps, known: Sequence[Change]
     found = []
     for item in _rest(before, after, maps, known, goods_apart=False):
         part, pixels = _patch(item.geometry, before.grid)
-        said, other = pixels & goods[part], pixels & ~goods[part]
         if item.kind != "construction" or (pixels & gone[part]).any():
             continue
+        said, other = pixels & goods[part], pixels & ~goods[part]
         if said.any() and said.sum() < _GOODS_IN_BLOCK * pixels.sum():
             lab = after.lab[part]
             apart = float(np.linalg.norm(np.subtract(_colour(lab, said), _colour(lab, other))))

@@ -62,8 +62,11 @@ class Standing:
     """Its last position so far."""
     told_until: datetime
     """End of the last local day whose figure tells of it; far in the future while no position after it is known."""
-    goes_on: bool
-    """Whether it is still there at the last position that is known."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is still there at the last position that is known."""
+        return self.told_until == _FAR
 
 
 def speakers(devices: Sequence[Device], heard: Collection[str]) -> dict[str, str]:
@@ -127,7 +130,7 @@ def standing(
         return None
     last = there[-1]
     day_ends = calendar.at_local(last.journey.day + timedelta(days=1), 0)
-    return Standing(last.ends, _FAR if last.ends == newest else day_ends, last.ends == newest)
+    return Standing(last.ends, _FAR if last.ends == newest else day_ends)
 
 
 _FAR = datetime.max.replace(tzinfo=UTC)

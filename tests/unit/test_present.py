@@ -109,24 +109,24 @@ def test_what_went_on_when_a_person_cleared_is_told_until_it_ends_days_later() -
     day = timedelta(days=1)
     today, night = out(clock(13), clock(23)), out(clock(0) + day, clock(23) + day)
     far = datetime.max.replace(tzinfo=UTC)
-    assert stood(today) == Standing(clock(23), far, True), "nothing is known of what came after"
+    assert stood(today) == Standing(clock(23), far), "nothing is known of what came after"
     assert stood(today, at=clock(23) + timedelta(minutes=40)) == stood(today), "no position came for some time"
-    assert stood(today, night) == Standing(clock(23) + day, far, True)
+    assert stood(today, night) == Standing(clock(23) + day, far)
     assert stood(today, night, at=clock(23) + timedelta(minutes=40)) == stood(today, night)
     back = out(clock(0) + 2 * day, clock(9) + 2 * day, stays=False)
     again = out(clock(12) + 2 * day, clock(20) + 2 * day)
-    ended = Standing(back.ends - timedelta(minutes=30), clock(0) + 3 * day, False)
+    ended = Standing(back.ends - timedelta(minutes=30), clock(0) + 3 * day)
     assert stood(today, night, back, again) == ended
     assert stood(back, again, night, today) == ended, "in whatever order"
     moved, there = replace(home(clock(20), clock(22)), kind="silence"), out(clock(22), clock(23))
     assert stood(out(clock(13), clock(20)), moved, there, night) == stood(night, today)
-    assert stood(today, home(clock(0) + day, clock(9) + day), again) == Standing(clock(23), clock(0) + day, False)
+    assert stood(today, home(clock(0) + day, clock(9) + day), again) == Standing(clock(23), clock(0) + day)
     assert stood(out(clock(9), clock(14), stays=False), home(clock(14), clock(20))) is None, "it was back by then"
     assert stood(home(clock(9), clock(20)), night) is None and stood() is None
     assert stood(home(clock(0), clock(10)), out(clock(10), clock(23)), at=clock(6)) is None, "it left later"
     mute = replace(home(clock(23), clock(9) + 30 * day), kind="silence")
     heard = out(clock(9) + 30 * day, clock(20) + 30 * day)
-    assert stood(today, mute, heard) == Standing(clock(23), clock(0) + day, False), "what is heard a month later is another"
+    assert stood(today, mute, heard) == Standing(clock(23), clock(0) + day), "what is heard a month later is another"
 
 
 def test_a_stretch_ends_with_a_calm_day_and_is_told_only_if_it_had_reached_the_limit() -> None:
