@@ -1,55 +1,21 @@
-"""Trips and stops of a truck on a real database, areas set by command, alerts of what is found and none of late data."""
+"""Trips and stops of a truck on a real database, and areas set by command."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
-from collateral.cli import main
-from collateral.db.alerts import clear
-from collateral.db.pool import Pool, Role
-from collateral.db.rollups import give_turn, take_turn
-from collateral.db.telemetry import from_us
 from collateral.domain import AssetKind
 from iot.follow import chunks
-from iot.observe import follow_present, observe
-from scoring.run import raise_present, score_days
-from tests.iot_support import START, asset, device, number, register, rows, site, store
-from tests.scoring_support import POLICY
-from tests.tracks_support import CUSTOMER_NORTH, HOME, POSITIONS, Floats, Reading, truck_readings
+from tests.iot_support import START, asset, device, register, rows, site, store
+from tests.tracks_support import CUSTOMER_NORTH, HOME, POSITIONS, ZONE, truck_readings
+from tests.truck_support import DAYS, EARLY, FIRST, MIDNIGHT, REGION, areas, look, run, strays, told, truck
 
-ZONE = ZoneInfo("Asia/Shanghai")
-FIRST = date(2024, 6, 3)
-MIDNIGHT = datetime(2024, 6, 3, tzinfo=ZONE)
-DAYS = 9
-
-
-def strays(day: int, place: Floats) -> None:
-    """On day 6 a stop of four hours 8 km east of home, on day 8 30 km west of everything and no way back."""
-    if day == 6:
-        place[44:60] = (HOME[0] + 0.08, HOME[1])
-    if day == 8:
-        place[56:] = (HOME[0] - 0.3, HOME[1])
-        place[54:56] = [(HOME[0] - 0.1, HOME[1]), (HOME[0] - 0.2, HOME[1])]
-
-
-@pytest.fixture
-def truck(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    register(database, [device("gps", POSITIONS, asset_id="T1")], assets=[asset("T1", AssetKind.TRUCK)])
-    monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
-    return database
-
-
-def look(database: str, after_days: float, since: date | None = None) -> None:
-    with Pool(database, Role.APP, size=2) as pool:
-        assert not observe(pool, (MIDNIGHT + timedelta(days=after_days)).astimezone(UTC), since).failed
+__all__ = ["truck"]
 
 
 def kept(database: str) -> list[tuple[Any, ...]]:
@@ -58,12 +24,6 @@ def kept(database: str) -> list[tuple[Any, ...]]:
         "SELECT day, begins, ends, kind, length_m, top_km_h, place, place_to, line, flags FROM journey"
         " ORDER BY begins, kind",
     )
-
-
-def told(database: str, quantity: str) -> list[float]:
-    found = rows(database, "SELECT DISTINCT ON (valid_from) value FROM observation WHERE quantity = %s"
-                 " ORDER BY valid_from, revision DESC", (quantity,))
-    return [row[0] for row in found]
 
 
 def test_days_become_trips_and_stops_the_same_in_any_order(truck: str) -> None:
@@ -116,33 +76,6 @@ def test_days_years_apart_are_read_by_themselves() -> None:
     days = [FIRST, FIRST + timedelta(days=61), FIRST + timedelta(days=62), FIRST + timedelta(days=3_000)]
     assert chunks(days) == [days[:2], days[2:3], days[3:]]
     assert chunks([]) == []
-
-
-def areas(path: Path, *features: tuple[str, str, Sequence[float] | None, dict[str, Any]], **more: Any) -> Path:
-    """Rectangles (west, south, east, north), or lines where `line` is given."""
-    listed = []
-    for name, kind, box, extra in features:
-        line = extra.pop("line", None)
-        geometry: dict[str, Any] = {"type": "LineString", "coordinates": line}
-        if box is not None:
-            west, south, east, north = box
-            ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-            geometry = {"type": "Polygon", "coordinates": [ring]}
-        properties = {"fence": name, "site": "S1", "kind": kind, "name": name, **extra}
-        listed.append({"type": "Feature", "properties": properties, "geometry": geometry})
-    path.write_text(json.dumps({"type": "FeatureCollection", "coordinate_system": "WGS84", "features": listed, **more}))
-    return path
-
-
-REGION = (HOME[0] - 0.15, HOME[1] - 0.1, HOME[0] + 0.15, HOME[1] + 0.3)
-EARLY = {"holds_from": "2024-06-01"}
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> dict[str, Any]:
-    capsys.readouterr()
-    assert main([*words, "--json"]) == code
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
 
 
 def test_areas_set_by_command_judge_the_days_on_which_they_hold(
@@ -247,230 +180,3 @@ def test_a_wrong_area_is_refused_with_a_reason_and_nothing_is_written(
     problems = [one for one in refused["problems"] if one["severity"] == "error"]
     assert len(problems) == 1 and said in problems[0]["problem"] and problems[0]["row"] == 2 and problems[0]["remedy"]
     assert rows(truck, "SELECT 1 FROM geofence_version") == []
-
-
-def raised(database: str) -> list[tuple[Any, ...]]:
-    return rows(database, "SELECT rule, subject_kind, subject_id, evidence FROM alert_current ORDER BY rule")
-
-
-def judge(database: str, day: int) -> None:
-    last = FIRST + timedelta(days=day)
-    with Pool(database, Role.APP, size=3) as pool:
-        score_days(pool, POLICY, last, last, ["S1"], datetime(2024, 8, 1, tzinfo=UTC))
-
-
-def test_what_is_found_becomes_an_alert_with_its_evidence(
-    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
-    readings = truck_readings(MIDNIGHT, DAYS, strays)
-    store(truck, readings)
-    look(truck, DAYS + 0.2)
-    judge(truck, DAYS)  # the morning after
-    found = {row[0]: row for row in raised(truck)}
-    assert "left_region" in found and "tamper" not in found and "positions_implausible" not in found
-    _, kind, subject, evidence = found["left_region"]
-    assert (kind, subject) == ("asset", "T1")
-    assert evidence["inside"]["outside_region_m"] == pytest.approx(14_300, rel=0.02) and evidence["observations"]
-
-
-def test_late_data_that_fill_the_past_raise_nothing(
-    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
-    whole = truck_readings(MIDNIGHT, DAYS + 8, strays)
-    gone = (MIDNIGHT + timedelta(days=8)).timestamp() * 1e6
-    back = (MIDNIGHT + timedelta(days=9)).timestamp() * 1e6
-    late: list[Reading] = [(*row[:4], int(back + 7 * 86_400e6)) for row in whole if gone < row[2] <= back]
-    store(truck, [row for row in whole if not gone < row[2] <= back])
-    look(truck, DAYS + 6.5)
-    judge(truck, DAYS + 6)
-    store(truck, late)
-    look(truck, DAYS + 8.2)
-    assert max(told(truck, "outside_region_m")) > 14_000, "it is observed all the same"
-    judge(truck, DAYS + 8)
-    assert [row[0] for row in raised(truck) if row[0] in ("left_region", "unexplained_stop", "route_deviation")] == []
-
-
-LEAVES = 8 * 96 + 56
-"""Quarter-hours from midnight to the first position outside."""
-NO = (HOME[0] + 0.07, HOME[1] - 0.01, HOME[0] + 0.09, HOME[1] + 0.01)
-
-
-def quarter(number: float) -> datetime:
-    return (MIDNIGHT + number * timedelta(minutes=15)).astimezone(UTC)
-
-
-def goes(database: str, readings: Sequence[Reading], first: int, last: int) -> None:
-    """Positions of these quarter-hours arrive, and trips and stops are brought up to date two minutes later."""
-    until = quarter(last)
-    store(database, [row for row in readings if quarter(first) <= from_us(row[2]) <= until])
-    with Pool(database, Role.APP, size=2) as pool:
-        done = follow_present(pool, until + timedelta(minutes=2))
-        assert not done.failed and done.sites == 1
-
-
-def at_once(database: str, number: float) -> dict[str, int]:
-    with Pool(database, Role.APP, size=2) as pool:
-        return dict(raise_present(pool, POLICY, quarter(number)).alerts)
-
-
-def clears(database: str, number: float) -> None:
-    (alert_id,) = [row[0] for row in rows(database, "SELECT alert_id FROM alert_current WHERE rule = 'left_region'")]
-    with Pool(database, Role.APP, size=1) as pool, pool.connection() as connection:
-        clear(connection, alert_id, "officer", quarter(number), "agreed by telephone")
-
-
-@pytest.fixture
-def leaving(truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[Reading]:
-    """A truck that is judged until the morning of day 8; on that day it leaves its region after 14 h."""
-    path = areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)), ("N", "forbidden", NO, dict(EARLY)))
-    run(capsys, "geofences", "set", str(path))
-    readings = truck_readings(MIDNIGHT, DAYS + 4, strays)
-    goes(truck, readings, 0, 8 * 96)
-    assert at_once(truck, 8 * 96 + 9) == {}, "a site that was never judged is left to its judgement"
-    look(truck, 8.2)
-    judge(truck, 8)
-    return readings
-
-
-def test_leaving_a_region_is_told_minutes_later_once_and_cleared_by_the_days_after(
-    truck: str, leaving: list[Reading]
-) -> None:
-    before, epoch = raised(truck), number(truck, "SELECT epoch FROM dirty_epoch")
-    goes(truck, leaving, 8 * 96, LEAVES)
-    assert at_once(truck, LEAVES + 0.5) == {}, "one position alone may be a reflection"
-    with Pool(truck, Role.APP, size=3) as pool, pool.connection() as other:
-        take_turn(other)
-        assert follow_present(pool, quarter(LEAVES + 0.2)).sites == 0, "who observes makes them too"
-        give_turn(other)
-    goes(truck, leaving, LEAVES, LEAVES + 1)
-    assert number(truck, "SELECT count(*) FROM dirty_range") > 0, "all else is left for `observe`"
-    assert number(truck, "SELECT epoch FROM dirty_epoch") == epoch, "nothing has to be marked a second time"
-    assert at_once(truck, LEAVES + 1.2) == {"left_region": 1}
-    assert at_once(truck, LEAVES + 1.3) == {}, "once"
-    goes(truck, leaving, LEAVES, 9 * 96)
-    assert at_once(truck, 9 * 96 + 0.2) == {}
-    (told_of,) = [row for row in raised(truck) if row not in before]
-    assert told_of[:3] == ("left_region", "asset", "T1")
-    assert told_of[3]["inside"]["device"] == "gps"
-    assert told_of[3]["inside"]["outside_region_m"] == pytest.approx(4_777, rel=0.02), "what two positions had said by then"
-    store(truck, [row for row in leaving if from_us(row[2]) > quarter(9 * 96)])
-    for day in (9, 10, 11, 12):
-        look(truck, day + 0.2)
-        judge(truck, day)
-        state = rows(truck, "SELECT state, count(*) OVER () FROM alert_current WHERE rule = 'left_region'")
-        assert state == [("cleared" if day >= 11 else "open", 1)], day
-
-
-def test_what_a_person_cleared_is_not_raised_again_for_the_same_stretch(
-    truck: str, leaving: list[Reading], capsys: pytest.CaptureFixture[str]
-) -> None:
-    goes(truck, leaving, 8 * 96, LEAVES + 4)
-    assert at_once(truck, LEAVES + 4.5) == {"left_region": 1}
-    clears(truck, LEAVES + 8)
-    goes(truck, leaving, LEAVES, 9 * 96)
-    assert at_once(truck, 9 * 96 + 1) == {}
-    look(truck, 9.2)
-    judge(truck, 9)
-    assert at_once(truck, 9 * 96 + 30) == {}, "days that are judged raise nothing at once"
-    assert number(truck, "SELECT count(*) FROM alert WHERE rule = 'left_region'") == 1
-    assert run(capsys, "observe", "--trackers", "--until", quarter(9 * 96 + 30).isoformat())["failed"] == {}
-    assert run(capsys, "score", "--areas")["alerts"] == {}
-    assert "--areas" in run(capsys, "score", "--areas", "--site", "S1", code=2)["error"]
-    assert "--trackers" in run(capsys, "observe", "--trackers", "--since", "2024-06-01", code=2)["error"]
-
-
-@pytest.mark.parametrize("told_by", ["at once", "the day's judgement"])
-def test_what_goes_on_over_midnight_after_a_person_cleared_it_is_the_same_stretch_until_it_ends(
-    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], told_by: str
-) -> None:
-    """From the afternoon of day 8 to the morning of day 11 the truck is outside, then at home, and outside once more."""
-    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
-
-    def stays(day: int, place: Floats) -> None:
-        strays(day, place)
-        if day in (9, 10):
-            place[:] = (HOME[0] - 0.3, HOME[1])
-        if day == 11:
-            place[:36] = (HOME[0] - 0.3, HOME[1])
-            place[36:] = HOME
-            place[60:] = (HOME[0] - 0.2, HOME[1])
-
-    readings = truck_readings(MIDNIGHT, DAYS + 4, stays)
-    alerts = "SELECT count(*) FROM alert WHERE rule = 'left_region'"
-    goes(truck, readings, 0, 8 * 96)
-    look(truck, 8.2)
-    judge(truck, 8)
-    goes(truck, readings, 8 * 96, LEAVES + 4)
-    if told_by == "at once":
-        assert at_once(truck, LEAVES + 4.5) == {"left_region": 1}
-        clears(truck, LEAVES + 8)
-        goes(truck, readings, LEAVES, 9 * 96 + 6)
-        assert at_once(truck, 9 * 96 + 6.5) == {}, "the day before is not judged yet"
-    for day in (9, 10, 11):
-        goes(truck, readings, (day - 1) * 96, day * 96 + 20)
-        look(truck, day + 0.21)
-        judge(truck, day)
-        if (told_by, day) == ("the day's judgement", 9):
-            clears(truck, 9 * 96 + 29)
-        goes(truck, readings, day * 96 + 20, day * 96 + 30)
-        assert at_once(truck, day * 96 + 30.5) == {}, day
-    assert number(truck, alerts) == 1
-    goes(truck, readings, 11 * 96 + 30, 11 * 96 + 63)
-    assert at_once(truck, 11 * 96 + 63.5) == {"left_region": 1}, "it was at home meanwhile"
-    assert number(truck, alerts) == 2
-
-
-def test_what_was_seen_at_home_between_two_silences_leaves_anew(
-    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
-
-    def twice(day: int, place: Floats) -> None:
-        if day == 8:
-            place[32:] = (HOME[0] - 0.2, HOME[1])
-            place[56:64] = HOME
-
-    silent = [(8 * 96 + first, 8 * 96 + last) for first, last in ((24, 33), (48, 57), (64, 71))]
-    readings = [
-        row for row in truck_readings(MIDNIGHT, DAYS, twice)
-        if not any(quarter(first) < from_us(row[2]) < quarter(last) for first, last in silent)
-    ]  # fmt: skip
-    goes(truck, readings, 0, 8 * 96)
-    look(truck, 8.2)
-    judge(truck, 8)
-    goes(truck, readings, 8 * 96, 8 * 96 + 64)
-    assert at_once(truck, 8 * 96 + 64.5) == {"left_region": 1}
-    clears(truck, 8 * 96 + 65)
-    assert at_once(truck, 8 * 96 + 65.5) == {}
-    goes(truck, readings, 8 * 96, 8 * 96 + 80)
-    silences = "SELECT count(*) FROM journey WHERE kind = 'silence' AND begins >= %s"
-    assert rows(truck, silences, (quarter(8 * 96),)) == [(3,)]
-    assert at_once(truck, 8 * 96 + 80.5) == {"left_region": 1}
-
-
-def test_what_goes_on_after_a_person_cleared_it_is_no_new_stretch_and_a_spare_tracker_says_nothing(
-    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """On day 8 the truck drives about outside for an hour and then stands there."""
-    run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
-    spare, gps = (device(name, POSITIONS, asset_id="T1") for name in ("a-spare", "gps"))
-    register(truck, [spare, gps], assets=[asset("T1", AssetKind.TRUCK)], known_at=START + timedelta(days=1))
-
-    def wanders(day: int, place: Floats) -> None:
-        if day == 8:
-            place[52:56] = [(HOME[0] - 0.2 - 0.03 * step, HOME[1]) for step in range(4)]
-            place[56:] = (HOME[0] - 0.4, HOME[1])
-
-    readings = truck_readings(MIDNIGHT, DAYS, wanders)
-    goes(truck, readings, 0, 8 * 96)
-    look(truck, 8.2)
-    judge(truck, 8)
-    goes(truck, readings, 8 * 96, 8 * 96 + 55)
-    assert at_once(truck, 8 * 96 + 55.2) == {"left_region": 1}
-    clears(truck, 8 * 96 + 55.5)
-    goes(truck, readings, 8 * 96, 8 * 96 + 80)
-    flagged = "SELECT DISTINCT kind FROM journey WHERE ends > %s AND flags <> '[]' ORDER BY kind"
-    assert rows(truck, flagged, (quarter(8 * 96),)) == [("stop",), ("trip",)]
-    assert at_once(truck, 8 * 96 + 80.5) == {}
