@@ -199,13 +199,15 @@ class _Maker:
                 yield {**flag, **self._sure(marks, begin, end)}
 
     def _sure(self, marks: _Marks, begin: int, end: int) -> Mapping[str, float]:
-        """What the day's observation will say of these positions at least; nothing for most marks."""
+        """What the day's observation will say of these positions at least, and what it says when the day ends with them."""
         if marks.kind == "outside_region":
             both = np.fmin(marks.most[begin:end], marks.most[begin + 1 : end + 1])
-            return {"sure": round(float(both.max(initial=0.0)), 2)}
+            sure = float(both.max(initial=0.0))
+            judged = max(sure, float(marks.most[end])) if end + 1 == len(self._right) else sure
+            return {"sure": round(sure, 2), "judged": round(judged, 2)}
         if marks.kind == "forbidden_area":
-            inside = lasting_s(self._right, round(self._tracker.interval_s * 1e6))[begin + 1 : end + 1]
-            return {"sure": round(float(inside.sum()) / 3600, 4)}
+            inside = lasting_s(self._right, round(self._tracker.interval_s * 1e6))[begin : end + 1] / 3600
+            return {"sure": round(float(inside[1:].sum()), 4), "judged": round(float(inside.sum()), 4)}
         return {}
 
     def _jumps(self, first: int, last: int) -> Iterator[Mapping[str, Any]]:

@@ -20,6 +20,8 @@ from scoring.rules import FREEZING
 
 TOLD_UNTIL = "told_until"
 """In the evidence of an alert about a day that was not over: the day's end, ISO 8601."""
+SEEN_UNTIL = "seen_until"
+"""There too: the last position of what it told of, as far as positions had come."""
 
 
 class Move(StrEnum):
@@ -45,8 +47,10 @@ class Held:
     """None until it is written."""
     told_until: datetime | None = None
     """End of the last day that it told of though it was not over then; what days until there say is nothing new."""
-    went_on_until: datetime | None = None
-    """Until when what it told of went on after a person cleared it."""
+    tells_of: datetime | None = None
+    """What began by then it told of: the end of its newest sample."""
+    begun_by: datetime | None = None
+    """Of one that a person cleared: what began by then is no news to be told at once; None: what began by the clearing."""
     device: str = ""
     """Which tracker or sensor showed it."""
 
@@ -107,14 +111,18 @@ class AlertBook:
         return next((one for one in self._of(rule, subject_id) if one.stands(at)), None)
 
     def cleared_by_people(self, rules: Collection[str]) -> list[Held]:
-        """Of each of these rules and each subject the alert that a person cleared last."""
+        """Of each rule and subject what a person cleared last, and those before it that told of days not over then."""
         ended = [one for one in self._held if one.cleared_at and one.cleared_by != ENGINE and one.rule in rules]
         ended.sort(key=lambda one: one.cleared_at or one.raised_at)
-        return list({(one.rule, one.subject_id): one for one in ended}.values())
+        last = {(one.rule, one.subject_id): one for one in ended}
+        return [one for one in ended if _after(one, last[one.rule, one.subject_id])]
 
-    def went_on(self, held: Held, until: datetime, told_until: datetime) -> None:
-        """What a cleared alert told of lasted until `until`; days up to `told_until` are no news, until one is calm."""
-        self._held[self._held.index(held)] = replace(held, went_on_until=until, told_until=told_until)
+    def told(self, held: Held, begun_by: datetime, told_until: datetime) -> None:
+        """What an alert told of that a person cleared: at once, what began by `begun_by`; by days, those up to `told_until`.
+
+        A day that was calm ends that.
+        """
+        self._held[self._held.index(held)] = replace(held, begun_by=begun_by, told_until=told_until)
 
     def open_since(self, rule: str, at: datetime) -> dict[str, datetime]:
         """Since when alerts of a rule stand, by subject."""
@@ -135,9 +143,8 @@ class AlertBook:
         held = self.standing(rule, finding.subject_id, at)
         known = self._of(rule, finding.subject_id)
         ended = [one for one in known if one.cleared_at and (whole_days or one.cleared_by != ENGINE)]
-        told = [_told(one, finding.samples, policy) if whole_days else one.went_on_until for one in ended]
-        ends = [end for end in (*(one.cleared_at for one in ended), *told) if end]
-        move = decide(policy, finding.samples, at, held, max(ends, default=None))
+        ends = [_told(one, finding.samples, policy) if whole_days else one.begun_by or one.cleared_at for one in ended]
+        move = decide(policy, finding.samples, at, held, max((end for end in ends if end), default=None))
         if move is None or (move is Move.RAISE and any(one.raised_at > at for one in known)):
             return None
         if move is Move.RAISE:
@@ -159,19 +166,27 @@ class AlertBook:
         return [one for one in self._held if one.rule == rule and one.subject_id == subject_id]
 
 
+def _after(one: Held, last: Held) -> bool:
+    """Whether it is the last, or told of a day that was not over when the last was cleared."""
+    return one is last or (one.told_until is not None and last.cleared_at is not None and one.told_until > last.cleared_at)
+
+
 def _told(ended: Held, samples: Sequence[Sample], policy: RulePolicy) -> datetime | None:
-    """Until when an ended alert has told of what the samples say: the first calm one since its end makes the next news."""
+    """Until when days that the samples stand for are no news after an alert: its end; or later, until one is calm."""
     if ended.told_until is None or ended.cleared_at is None:
-        return None
+        return ended.cleared_at
     calm = (one.at for one in samples if one.at > ended.cleared_at and one.figure <= policy.clear_at)
-    return min(ended.told_until, next(calm, ended.told_until))
+    return max(ended.cleared_at, min(ended.told_until, next(calm, ended.told_until)))
 
 
 def _held(one: Alert, end: AlertEvent | None) -> Held:
-    told, inside = one.evidence.get(TOLD_UNTIL), one.evidence.get("inside")
+    told, inside, figures = (one.evidence.get(name) for name in (TOLD_UNTIL, "inside", "figures"))
+    samples = figures.get("samples") if isinstance(figures, Mapping) else None
+    tells_of = one.evidence.get(SEEN_UNTIL) or (samples[-1]["at"] if samples else None)
     held = Held(
         one.rule, one.subject_id, one.raised_at, one.state, one.expires_at, alert_id=one.alert_id,
         told_until=None if told is None else datetime.fromisoformat(str(told)),
+        tells_of=None if tells_of is None else datetime.fromisoformat(str(tells_of)),
         device=str(inside.get("device", "")) if isinstance(inside, Mapping) else "",
     )
     return held if end is None else replace(held, cleared_at=end.at, cleared_by=end.actor)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from collateral.db.journeys import SILENCE, Journey
 from collateral.domain import Device, SubjectKind
-from scoring.alerts import TOLD_UNTIL
+from scoring.alerts import SEEN_UNTIL, TOLD_UNTIL
 from scoring.calendar import SiteCalendar
 from scoring.findings import Finding, Sample
 from scoring.policy import RulePolicy
@@ -48,25 +48,25 @@ class _Stretch:
     begins: datetime
     ends: datetime
     figure: float
+    """What is sure of it while more positions of the day may come."""
+    judged: float
+    """What the day's judgement says of it when none come; not less."""
     since: datetime
     """When it began, on an earlier day maybe."""
-    told: bool
-    """Whether its figure reached the rule's limit on a day before this one."""
+    reached: bool
+    """Whether it reached the rule's limit on this day or one before."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What went on when a person cleared an alert of an area."""
+class Told:
+    """What an alert of an area told of, followed until it ended."""
 
-    ends: datetime
-    """Its last position so far."""
-    told_until: datetime
-    """End of the last local day whose figure tells of it; far in the future while no position after it is known."""
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it is still there at the last position that is known."""
-        return self.told_until == _FAR
+    begun_by: datetime
+    """What began by then is what it told of."""
+    day: date
+    """The last local day on which that lasted."""
+    until: datetime
+    """End of the last local day whose figure says nothing else; far in the future while no position after it is known."""
 
 
 def speakers(devices: Sequence[Device], heard: Collection[str]) -> dict[str, str]:
@@ -109,28 +109,29 @@ def present_findings(
                 yield name, Finding(SubjectKind.ASSET, asset, found)
 
 
-def standing(
-    journeys: Sequence[Journey], name: str, rule: RulePolicy, calendar: SiteCalendar, at: datetime
-) -> Standing | None:
-    """The stretch that held at `at` and had reached the limit by that day, if there was one.
+def told(journeys: Sequence[Journey], name: str, rule: RulePolicy, calendar: SiteCalendar, tells_of: datetime) -> Told:
+    """What an alert told of, known by when it began: it lasts until it ends, over midnights too.
 
     Args:
-        journeys: all of one tracker, from the day of the last one that began before `at`, until now.
+        journeys: all of one tracker, from the day of the last one that began by `tells_of`, until now.
         name: of the rule, in `RULES`.
-        rule: its limits; a day that is calm by them ends the stretch.
+        rule: its limits; a day that is calm by them ends a stretch.
         calendar: of the site.
-        at: when the alert was raised: what began later it did not tell of.
+        tells_of: the alert told of what had begun by then: the last position that it knew, or the end of the day it judged.
     """
-    newest = max((one.ends for one in journeys if one.kind != SILENCE), default=at)
-    there = [
-        one for one in _stretches(journeys, RULES[name], rule)
-        if one.since <= at and (one.ends >= at or one.ends == newest)
-    ]  # fmt: skip
-    if not there or not (there[0].told or there[0].figure >= rule.raise_at):
-        return None
-    last = there[-1]
-    day_ends = calendar.at_local(last.journey.day + timedelta(days=1), 0)
-    return Standing(last.ends, _FAR if last.ends == newest else day_ends)
+    area = RULES[name]
+    stretches = _stretches(journeys, area, rule)
+    known = [one for one in stretches if one.since <= tells_of]
+    begun_by, day = tells_of, calendar.local_day(tells_of - timedelta(microseconds=1))
+    goes_on = False
+    if any(one.reached and one.begins <= tells_of and one.since == known[-1].since for one in known):
+        last = known[-1]
+        begun_by, day = max(tells_of, last.ends), max(day, last.journey.day)
+        goes_on = last.ends == max(one.ends for one in journeys if one.kind != SILENCE)
+    others = [one.judged for one in stretches if one.journey.day == day and one.since > tells_of]
+    more = bool(others) and area.joined(others) >= rule.raise_at
+    until = calendar.at_local(day if more else day + timedelta(days=1), 0)
+    return Told(begun_by, day, _FAR if goes_on else until)
 
 
 _FAR = datetime.max.replace(tzinfo=UTC)
@@ -149,16 +150,14 @@ def _stretches(journeys: Sequence[Journey], area: AreaRule, rule: RulePolicy) ->
             goes_on, silent = goes_on and not silent, True
             continue
         goes_on, silent = goes_on and journey.begins - found[-1].ends <= PRESENT, False
-        mine = (_stretch(journey, flag) for flag in journey.flags if flag["kind"] == area.flag)
+        mine = (_stretch(journey, flag, rule) for flag in journey.flags if flag["kind"] == area.flag)
         for one in sorted(mine, key=lambda one: one.begins):
             if not goes_on or one.begins != journey.begins:
                 found.append(one)
             elif (before := found[-1]).journey.day == journey.day:
-                figure = area.joined((before.figure, one.figure))
-                found[-1] = replace(one, begins=before.begins, figure=figure, since=before.since, told=before.told)
-            elif before.figure > rule.clear_at:
-                told = before.told or before.figure >= rule.raise_at
-                found.append(replace(one, since=before.since, told=told))
+                found[-1] = _joined(before, one, area, rule)
+            elif before.judged > rule.clear_at:
+                found.append(replace(one, since=before.since, reached=before.reached or one.reached))
             else:
                 found.append(one)
             goes_on = False
@@ -166,13 +165,23 @@ def _stretches(journeys: Sequence[Journey], area: AreaRule, rule: RulePolicy) ->
     return found
 
 
-def _stretch(journey: Journey, flag: Mapping[str, object]) -> _Stretch:
+def _stretch(journey: Journey, flag: Mapping[str, object], rule: RulePolicy) -> _Stretch:
     begins, ends = (datetime.fromisoformat(str(flag[name])) for name in ("from", "to"))
-    return _Stretch(journey, begins, ends, float(str(flag.get("sure", 0.0))), begins, told=False)
+    sure = float(str(flag.get("sure", 0.0)))
+    judged = float(str(flag.get("judged", sure)))
+    return _Stretch(journey, begins, ends, sure, judged, begins, judged >= rule.raise_at)
+
+
+def _joined(before: _Stretch, one: _Stretch, area: AreaRule, rule: RulePolicy) -> _Stretch:
+    """One with what it goes on as on the same day; the position that both share speaks once."""
+    figure = area.joined((before.figure, one.figure))
+    judged = area.joined((before.judged, one.figure if before.ends == one.begins else one.judged))
+    reached = before.reached or judged >= rule.raise_at
+    return replace(one, begins=before.begins, figure=figure, judged=judged, since=before.since, reached=reached)
 
 
 def _sample(one: _Stretch, area: AreaRule, calendar: SiteCalendar) -> Sample:
-    """Dated by the stretch's begin: what goes on after a person cleared the alert raises no second one."""
+    """Dated by the stretch's begin, by which it is known."""
     facts = {area.quantity: one.figure, "device": one.journey.device_id, "day": one.journey.day.isoformat()}
-    until = calendar.at_local(one.journey.day + timedelta(days=1), 0)
-    return Sample(one.begins, one.figure, (), {"inside": facts, TOLD_UNTIL: until.isoformat()})
+    until = calendar.at_local(one.journey.day + timedelta(days=1), 0).isoformat()
+    return Sample(one.begins, one.figure, (), {"inside": facts, TOLD_UNTIL: until, SEEN_UNTIL: one.ends.isoformat()})

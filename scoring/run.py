@@ -29,7 +29,7 @@ from scoring.coverage import Coverage, Verified, covenant_finding, cover
 from scoring.evaluate import HISTORY_DAYS, Reference, SiteResult, evaluate_site
 from scoring.notify import NOTIFIED, recipients
 from scoring.policy import Policy, RulePolicy
-from scoring.present import PRESENT, Standing, present_findings, speakers, standing
+from scoring.present import PRESENT, Told, present_findings, speakers, told
 from scoring.present import RULES as AREA_RULES
 from scoring.rules import COVENANT_RULE
 
@@ -241,22 +241,25 @@ def _book(connection: Connection, site_id: str | None = None, rule: str | None =
 
 
 def _site_book(connection: Connection, site_id: str, calendar: SiteCalendar, policy: Policy) -> AlertBook:
-    """Alerts of a site; of those about areas that people cleared, how long the stretch went on that they told of."""
+    """Alerts of a site; of those about areas that people cleared, what they told of and how long that went on.
+
+    Days that were over when a person cleared an alert stay cleared.
+    """
     book = _book(connection, site_id=site_id)
     for held in book.cleared_by_people(AREA_RULES.keys() & policy.rules.keys()):
-        found = _standing(connection, held, calendar, policy.rules[held.rule])
-        if found is not None:
-            book.went_on(held, found.ends, found.told_until)
+        if held.tells_of is not None and held.cleared_at is not None:
+            found = _told(connection, held, held.tells_of, calendar, policy.rules[held.rule])
+            day_began = calendar.at_local(calendar.local_day(held.cleared_at), 0)
+            book.told(held, max(found.begun_by, day_began), found.until)
     return book
 
 
-def _standing(connection: Connection, held: Held, calendar: SiteCalendar, rule: RulePolicy) -> Standing | None:
+def _told(connection: Connection, held: Held, tells_of: datetime, calendar: SiteCalendar, rule: RulePolicy) -> Told:
     most = _JOURNEYS
     while True:
-        journeys = journeys_since(connection, held.device, held.raised_at, most)
-        found = standing(journeys, held.rule, rule, calendar, held.raised_at)
-        ended = found is None or not found.goes_on
-        if len(journeys) < most or (ended and journeys[-1].begins > held.raised_at):
+        journeys = journeys_since(connection, held.device, tells_of, most)
+        found = told(journeys, held.rule, rule, calendar, tells_of)
+        if len(journeys) < most or journeys[-1].day > found.day:
             return found
         most *= 4
 

@@ -49,7 +49,7 @@ class Journey:
     flags: tuple[Mapping[str, Any], ...]
     """What is not as it should be: `kind`, `from`, `to` (ISO 8601), `most` (metres, hours or km/h by kind), `line`; outside
     a region also `sure`, the metres that two positions in a row say, and in a forbidden area the hours that positions speak
-    for."""
+    for; with it `judged`, what the day's judgement says of them when no more positions of that day come."""
 
 
 _COLUMNS = (

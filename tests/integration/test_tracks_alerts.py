@@ -287,7 +287,7 @@ HOUR = 4
 def test_what_a_day_told_of_is_not_told_again_for_the_hours_after_midnight(
     bounded: str, later: tuple[float, float], alerts: int
 ) -> None:
-    """Away from 14 h of day 8 to 3 h of day 9, told by the judgement of day 8; once more on day 9 from 13 to 16 h, or not."""
+    """Away from 14 h of day 8 to 3 h of day 9, told by the judgement of day 8; maybe again on day 9 from 13 to 16 h."""
     readings = truck_readings(MIDNIGHT, 11, is_away((14 * HOUR, 27 * HOUR), *([later] if later else [])))
     passes(bounded, readings, 8)
     assert told_times(bounded) == 1
@@ -316,8 +316,10 @@ def test_a_second_stretch_on_the_day_of_the_first_is_told_by_the_judgement(bound
     assert told_times(bounded) == 2, "all of that day was told"
 
 
-def test_what_began_while_an_alert_stood_is_told_once_that_is_cleared(bounded: str) -> None:
-    readings = truck_readings(MIDNIGHT, 10, is_away((9 * HOUR, 11 * HOUR), (13 * HOUR, 20 * HOUR)))
+@pytest.mark.parametrize("third", [(), (21 * HOUR, 23 * HOUR)])
+def test_what_began_while_an_alert_stood_is_told_once_that_is_cleared(bounded: str, third: tuple[float, float]) -> None:
+    stays = [(9 * HOUR, 11 * HOUR), (13 * HOUR, 20 * HOUR), *([third] if third else [])]
+    readings = truck_readings(MIDNIGHT, 10, is_away(*stays))
     goes(bounded, readings, 8 * 96, 8 * 96 + 10 * HOUR)
     assert at_once(bounded, 8 * 96 + 10 * HOUR + 0.5) == {"left_region": 1}
     goes(bounded, readings, 8 * 96, 8 * 96 + 15 * HOUR)
@@ -327,4 +329,15 @@ def test_what_began_while_an_alert_stood_is_told_once_that_is_cleared(bounded: s
     clears(bounded, 8 * 96 + 15 * HOUR + 3)
     assert at_once(bounded, 8 * 96 + 15 * HOUR + 4) == {}
     passes(bounded, readings, 8)
-    assert told_times(bounded) == 2
+    assert told_times(bounded) == len(stays), "the judgement tells of what nobody was told of"
+
+
+def test_days_that_were_over_when_a_person_cleared_stay_cleared(bounded: str) -> None:
+    readings = truck_readings(MIDNIGHT, 10, is_away((9 * HOUR, 11 * HOUR), (13 * HOUR, 20 * HOUR)))
+    goes(bounded, readings, 8 * 96, 8 * 96 + 10 * HOUR)
+    assert at_once(bounded, 8 * 96 + 10 * HOUR + 0.5) == {"left_region": 1}
+    goes(bounded, readings, 8 * 96, 9 * 96 + 1)
+    clears(bounded, 9 * 96 + 2)
+    assert at_once(bounded, 9 * 96 + 3) == {}, "the day before is not judged yet"
+    passes(bounded, readings, 8)
+    assert told_times(bounded) == 1

@@ -12,7 +12,7 @@ from collateral.db.journeys import Journey
 from collateral.domain import Device
 from scoring.calendar import SiteCalendar
 from scoring.findings import Finding
-from scoring.present import Standing, present_findings, speakers, standing
+from scoring.present import Told, present_findings, speakers, told
 from tests.scoring_support import POLICY
 
 ZONE = "Asia/Shanghai"
@@ -101,42 +101,68 @@ def home(first: datetime, last: datetime) -> Journey:
     return replace(journey(day=first.date()), begins=first, ends=last)
 
 
-def stood(*journeys: Journey, at: datetime = NOW) -> Standing | None:
-    return standing(journeys, "left_region", POLICY.rules["left_region"], CALENDAR, at)
+def said(*journeys: Journey, of: datetime = NOW) -> Told:
+    return told(journeys, "left_region", POLICY.rules["left_region"], CALENDAR, of)
 
 
-def test_what_went_on_when_a_person_cleared_is_told_until_it_ends_days_later() -> None:
-    day = timedelta(days=1)
-    today, night = out(clock(13), clock(23)), out(clock(0) + day, clock(23) + day)
-    far = datetime.max.replace(tzinfo=UTC)
-    assert stood(today) == Standing(clock(23), far), "nothing is known of what came after"
-    assert stood(today, at=clock(23) + timedelta(minutes=40)) == stood(today), "no position came for some time"
-    assert stood(today, night) == Standing(clock(23) + day, far)
-    assert stood(today, night, at=clock(23) + timedelta(minutes=40)) == stood(today, night)
-    back = out(clock(0) + 2 * day, clock(9) + 2 * day, stays=False)
-    again = out(clock(12) + 2 * day, clock(20) + 2 * day)
-    ended = Standing(back.ends - timedelta(minutes=30), clock(0) + 3 * day)
-    assert stood(today, night, back, again) == ended
-    assert stood(back, again, night, today) == ended, "in whatever order"
+DAY = timedelta(days=1)
+FAR = datetime.max.replace(tzinfo=UTC)
+
+
+def test_what_went_on_is_told_until_it_ends_days_later() -> None:
+    today, night = out(clock(13), clock(23)), out(clock(0) + DAY, clock(23) + DAY)
+    assert said(today) == Told(clock(23), TODAY, FAR), "nothing is known of what came after"
+    assert said(today, night) == Told(clock(23) + DAY, TODAY + DAY, FAR)
+    assert said(today, night, of=clock(0) + DAY) == said(today, night), "told by the judgement of its first day"
+    back = out(clock(0) + 2 * DAY, clock(9) + 2 * DAY, stays=False)
+    ended = Told(back.ends - timedelta(minutes=30), TODAY + 2 * DAY, clock(0) + 3 * DAY)
+    assert said(today, night, back) == said(back, night, today) == ended, "in whatever order"
     moved, there = replace(home(clock(20), clock(22)), kind="silence"), out(clock(22), clock(23))
-    assert stood(out(clock(13), clock(20)), moved, there, night) == stood(night, today)
-    assert stood(today, home(clock(0) + day, clock(9) + day), again) == Standing(clock(23), clock(0) + day)
-    assert stood(out(clock(9), clock(14), stays=False), home(clock(14), clock(20))) is None, "it was back by then"
-    assert stood(home(clock(9), clock(20)), night) is None and stood() is None
-    assert stood(home(clock(0), clock(10)), out(clock(10), clock(23)), at=clock(6)) is None, "it left later"
-    mute = replace(home(clock(23), clock(9) + 30 * day), kind="silence")
-    heard = out(clock(9) + 30 * day, clock(20) + 30 * day)
-    assert stood(today, mute, heard) == Standing(clock(23), clock(0) + day), "what is heard a month later is another"
+    assert said(out(clock(13), clock(20)), moved, there, night) == said(night, today)
+    mute = replace(home(clock(23), clock(9) + 30 * DAY), kind="silence")
+    heard = out(clock(9) + 30 * DAY, clock(20) + 30 * DAY)
+    assert said(today, mute, heard) == Told(clock(23), TODAY, clock(0) + DAY), "what is heard a month later is another"
+
+
+def test_a_stretch_is_known_by_when_it_began() -> None:
+    first, second = out(clock(9), clock(12), stays=False), out(clock(14), clock(16), stays=False)
+    midnight = clock(0) + DAY
+    assert said(first, of=clock(10)) == Told(clock(11) + timedelta(minutes=30), TODAY, midnight)
+    assert said(first, second, of=clock(10)).until == clock(0), "the day tells of another too"
+    assert said(first, second, of=clock(15)) == Told(clock(15) + timedelta(minutes=30), TODAY, midnight)
+    assert said(first, second, of=midnight) == Told(midnight, TODAY, midnight), "the judgement of the day told of both"
+    small = out(clock(14), clock(16), 150.0, stays=False)
+    assert said(first, small, of=clock(10)).until == midnight, "less than the limit is nothing to be told"
+    over = out(clock(20), clock(23)), out(midnight, clock(3) + DAY, stays=False)
+    again = out(clock(12) + DAY, clock(20) + DAY)
+    assert said(*over, home(clock(3) + DAY, clock(12) + DAY), of=midnight).until == midnight + DAY
+    assert said(*over, again, of=midnight) == Told(clock(2) + DAY + timedelta(minutes=30), TODAY + DAY, midnight)
+    assert said(again, of=midnight) == Told(midnight, TODAY, midnight) == said(of=midnight)
+
+
+def test_hours_of_short_visits_are_one_figure_as_in_the_judgement() -> None:
+    def visit(hour: int, judged: float) -> Journey:
+        told_of = {**flag("forbidden_area", 0.0, hour, sure=0.0), "judged": judged}
+        return replace(home(clock(hour), clock(hour + 1)), flags=(told_of,))
+
+    rule = POLICY.rules["forbidden_area"]
+    seen = [visit(9, 0.25), visit(12, 0.15), visit(15, 0.15)]
+    assert told(seen, "forbidden_area", rule, CALENDAR, clock(9)).until == clock(0)
+    assert told(seen[:2], "forbidden_area", rule, CALENDAR, clock(9)).until == clock(0) + DAY
+    one = [*seen[:1], visit(12, 0.25)]
+    assert told(one, "forbidden_area", rule, CALENDAR, clock(9)).until == clock(0), "a lone position is judged too"
 
 
 def test_a_stretch_ends_with_a_calm_day_and_is_told_only_if_it_had_reached_the_limit() -> None:
-    day = timedelta(days=1)
-    near, far = out(clock(13), clock(23), 60.0), out(clock(0) + day, clock(23) + day)
-    assert stood(near, far) is None, "it became worse after the alert was cleared"
-    assert stood(near, far, at=far.begins + timedelta(hours=2)) is not None
-    calm, worse = out(clock(0) + day, clock(23) + day, 50.0), out(clock(0) + 2 * day, clock(23) + 2 * day)
-    told = stood(out(clock(13), clock(23)), calm, worse)
-    assert told is not None and told.ends == calm.ends
+    near, far = out(clock(13), clock(23), 60.0), out(clock(0) + DAY, clock(23) + DAY)
+    assert said(near, far) == Told(NOW, TODAY, clock(0) + DAY), "it became worse later"
+    assert said(near, far, of=far.begins + timedelta(hours=2)).until == FAR
+    calm, worse = out(clock(0) + DAY, clock(23) + DAY, 50.0), out(clock(0) + 2 * DAY, clock(23) + 2 * DAY)
+    assert said(out(clock(13), clock(23)), calm, worse).begun_by == calm.ends
+    last = out(clock(23), clock(23) + timedelta(minutes=59), 60.0)
+    (alone,) = last.flags
+    last = replace(last, flags=({**alone, "judged": 900.0},))
+    assert said(last, far, of=clock(0) + DAY).until == FAR, "the day's last position alone reached it"
 
 
 def test_between_two_silences_it_was_seen_where_it_may_be() -> None:

@@ -128,7 +128,7 @@ def test_what_goes_on_after_a_person_cleared_it_is_no_news_until_it_ends_or_a_da
         book = AlertBook([stored(AlertState.CLEARED, -5, "rule")], steps)
         (ended,) = book.cleared_by_people({"rule"})
         assert book.cleared_by_people({"other"}) == []
-        book.went_on(ended, day(told_until - 0.5), day(told_until))
+        book.told(ended, day(told_until - 0.5), day(told_until))
         step = book.step("rule", rule, Finding(SubjectKind.SITE, "X", samples(*figures)), "X", day(0), whole_days)
         return step.move if step else None
 
@@ -138,6 +138,16 @@ def test_what_goes_on_after_a_person_cleared_it_is_no_news_until_it_ends_or_a_da
     assert move(9, 0.9, 0.9, 0.3, 0.9) is None, "between the limits it is the same"
     assert move(0.4, 0.9, whole_days=False) is Move.RAISE, "a stretch that began after the end, on the same day"
     assert move(0.6, 0.9, whole_days=False) is None
+
+
+def test_of_one_subject_the_last_that_a_person_cleared_is_asked_for_and_those_whose_days_were_not_over() -> None:
+    def ended(number: int, raised: float, told_until: float | None) -> tuple[Alert, AlertEvent]:
+        at = replace(events((raised + 0.1, AlertState.CLEARED))[0], alert_id=number, actor="officer")
+        evidence = {} if told_until is None else {"told_until": day(told_until).isoformat()}
+        return replace(stored(AlertState.CLEARED, raised, "rule"), alert_id=number, evidence=evidence), at
+
+    alerts, ends = zip(ended(1, 0.0, 0.9), ended(2, 1.0, 1.9), ended(3, 1.2, None), ended(4, 1.4, None), strict=True)
+    assert [one.alert_id for one in AlertBook(alerts, ends).cleared_by_people({"rule"})] == [2, 4]
 
 
 def test_baselines_stand_still_only_while_a_freezing_alert_stood() -> None:
