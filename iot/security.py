@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from collateral.db import devices
-from collateral.db.devices import LogPosition, SecurityEvent
+from collateral.db.devices import LogPosition, SecurityEvent, Sender
 from collateral.db.pool import Pool
 
 _LINE = re.compile(r"^(?P<at>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d): (?P<text>.*)$")
@@ -40,6 +41,8 @@ FLOOD_FACTOR = 50.0
 FLOOD_LEAST_PER_S = 50.0
 """... and at least this many messages a second, before it is a flood."""
 BLOCK = timedelta(minutes=10)
+_STRANGER = Sender(1.0, None)
+"""A device that is registered no longer."""
 
 
 def read_events(lines: Iterable[str]) -> Iterator[SecurityEvent]:
@@ -136,26 +139,38 @@ class FloodWatch:
     """Finds devices that send far more than their interval says.
 
     What fills an outage is no flood: messages count over the time that they measured, where that is longer than the time in
-    which they came. A device's clock may run ahead by minutes at most, so a flood gains little by false times.
+    which they came; so do the first ones of a device that kept them until it was registered. A device's clock may run ahead
+    by minutes at most, so a flood gains little by false times.
     """
 
-    intervals_s: Mapping[str, float]
     before: Mapping[str, tuple[int, datetime | None]] | None = None
     at: datetime | None = None
 
-    def look(self, counts: Mapping[str, tuple[int, datetime | None]], now: datetime) -> list[SecurityEvent]:
-        """Compares messages and newest time of each device with the last look; the first look only remembers."""
+    def look(
+        self, counts: Mapping[str, tuple[int, datetime | None]], now: datetime,
+        expected: Callable[[Sequence[str]], Mapping[str, Sender]],
+    ) -> list[SecurityEvent]:  # fmt: skip
+        """Compares messages and newest time of each device with the last look; the first look only remembers.
+
+        Args:
+            counts: messages so far and newest time, by device.
+            now: later than at the last look.
+            expected: what is known of some devices; asked about those that sent much.
+        """
         before, since = self.before, self.at
         self.before, self.at = dict(counts), now
         if before is None or since is None or now <= since:
             return []
         seconds = (now - since).total_seconds()
+        came = {device: total - before.get(device, (0, None))[0] for device, (total, _) in counts.items()}
+        many = [device for device, number in came.items() if number > FLOOD_LEAST_PER_S * seconds]
+        known = expected(many) if many else {}
         events = []
-        for device, (total, newest) in counts.items():
-            known, last = before.get(device, (0, None))
+        for device in many:
+            sender = known.get(device, _STRANGER)
+            newest, last = counts[device][1], before.get(device, (0, None))[1] or sender.first_time
             measured = (newest - last).total_seconds() if newest is not None and last is not None else 0.0
-            rate = (total - known) / max(seconds, measured)
-            allowed = max(FLOOD_LEAST_PER_S, FLOOD_FACTOR / self.intervals_s.get(device, 1.0))
+            rate, allowed = came[device] / max(seconds, measured), max(FLOOD_LEAST_PER_S, FLOOD_FACTOR / sender.interval_s)
             if rate > allowed:
                 detail = {"messages_per_s": round(rate, 1), "allowed_per_s": round(allowed, 1)}
                 events.append(SecurityEvent(now, "flood", device, device, detail))
@@ -168,9 +183,7 @@ class Watch:
     def __init__(self, pool: Pool, log: Path) -> None:
         self._pool = pool
         self._log = log
-        with pool.connection() as connection:
-            rows = devices.device_intervals(connection)
-        self._floods = FloodWatch(rows)
+        self._floods = FloodWatch()
 
     def look(self, now: datetime) -> tuple[list[SecurityEvent], bool]:
         """New events, recorded; and whether the broker's accounts changed (a device was barred, or its time is over)."""
@@ -179,7 +192,7 @@ class Watch:
             lines, end = fresh_lines(self._log, read)
             events = list(read_events(lines))
             devices.move_log_position(connection, str(self._log), end)
-            floods = self._floods.look(devices.message_counts(connection), now)
+            floods = self._floods.look(devices.message_counts(connection), now, partial(devices.senders, connection))
             barred = [devices.block_until(connection, event.device_id, now + BLOCK) for event in floods]
             freed = devices.blocks_ended(connection, now)
             devices.write_security_events(connection, [*events, *floods])

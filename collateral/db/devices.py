@@ -44,6 +44,16 @@ class SecurityEvent:
 
 
 @dataclass(frozen=True)
+class Sender:
+    """What may be expected of a device."""
+
+    interval_s: float
+    """Seconds between its messages."""
+    first_time: datetime | None
+    """Oldest time of its readings, by its clock; None without any."""
+
+
+@dataclass(frozen=True)
 class LogPosition:
     """How far a log was read."""
 
@@ -127,11 +137,16 @@ def blocks_ended(connection: Connection, now: datetime) -> int:
         return int(cursor.rowcount)
 
 
-def device_intervals(connection: Connection) -> dict[str, float]:
-    """Expected seconds between messages of each registered device."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT device_id, interval_s FROM device")
-        return {str(device): float(interval) for device, interval in cursor.fetchall()}
+def senders(connection: Connection, device_ids: Sequence[str]) -> dict[str, Sender]:
+    """What may be expected of some devices; those that are not registered are left out."""
+    rows = fetch_dicts(
+        connection,
+        "SELECT d.device_id, d.interval_s, min(r.time) AS first_time FROM device d LEFT JOIN series s USING (device_id)"
+        " LEFT JOIN LATERAL (SELECT time FROM reading WHERE series_id = s.series_id ORDER BY time LIMIT 1) r ON true"
+        " WHERE d.device_id = ANY(%s) GROUP BY d.device_id, d.interval_s",
+        (list(device_ids),),
+    )
+    return {str(row["device_id"]): Sender(float(row["interval_s"]), row["first_time"]) for row in rows}
 
 
 def hold_accounts(connection: Connection) -> None:

@@ -218,6 +218,28 @@ def test_a_flood_is_recorded_and_the_device_barred_for_a_while(
         assert number(database, "SELECT count(*) FROM reading") == 600  # what the broker took is kept
 
 
+def test_the_first_backlog_of_a_new_device_is_no_flood(pool: Pool, broker: Broker, database: str, tmp_path: Path) -> None:
+    """A tracker kept a day's positions, a minute apart, before it was registered, and sends them at once."""
+    with pool:
+        watch = Watch(pool, broker.server.log)
+        now = datetime.now(UTC)
+        watch.look(now)
+        add_device(pool, device("new", ["active_power_kw"], interval_s=60.0), "ann")
+        password = issue(pool, "new", "ann")
+        tell(broker, pool)
+        with ingest_process(database, broker.mqtt_url, tmp_path):
+            visitor = Visitor(url_of(broker, "new", password), "backlog")
+            begin = round(now.timestamp() * 1000) - 86_400_000
+            for n in range(1_440):
+                payload = encode_telemetry(n, begin + n * 60_000, {"active_power_kw": 1.0})
+                visitor.client.publish("cw/v1/S1/new/telemetry", payload, 1)
+            assert visitor.until(lambda: visitor.acknowledged == 1_440)
+            wait_for(lambda: number(database, "SELECT coalesce(sum(messages), 0) FROM device_state") == 1_440)
+            assert watch.look(now + timedelta(seconds=5)) == ([], False)
+            visitor.close()
+            assert visit(url_of(broker, "new", password), "again") == "Success"
+
+
 def test_certificates_of_the_banks_authority(pool: Pool, broker: Broker, tmp_path: Path) -> None:
     with pool:
         authority = Authority(broker.home / "tls")

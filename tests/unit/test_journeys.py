@@ -15,8 +15,8 @@ from collateral.db.journeys import Journey
 from iot.areas import Areas
 from iot.journeys import MOST_FLAGS, MOST_POINTS, Past, Tracker, journeys_of_day, thinned, worst
 from iot.signals import Signal
-from iot.tracks import day_track
-from tests.unit.test_tracks_days import BEGIN, HOME, STEP, Floats, areas, metres, positions
+from iot.tracks import day_track, forbidden_hours, outside_region
+from tests.unit.test_tracks_days import BEGIN, HOME, STEP, Floats, areas, metres, positions, tracker
 
 TRACKER = Tracker("t", "S1", "T1", STEP / 1e6, 32651)
 NOTHING_KNOWN = Past(np.empty((0, 2)), None, False)
@@ -74,6 +74,20 @@ def test_leaving_the_region_is_marked_however_often_the_way_was_left_before() ->
     assert [flag["kind"] for flag in worst(flags, 9)] == ["0", "1", "2", "4", "5", "7", "8", "10", "11"]
     metres_and_hours = [{"kind": "outside_region", "sure": 60.0 + n} for n in range(20)] + [{"kind": "inside", "sure": 6.0}]
     assert [flag["kind"] for flag in worst(metres_and_hours, 2)] == ["outside_region", "inside"], "each in its own unit"
+
+
+def test_a_lone_position_is_not_sure_but_judged_as_the_day_observes_it() -> None:
+    xy = positions(1)
+    xy[150] += (9_000, 0)
+    xy[287] += (0, 3_000)
+    held = areas(forbidden=metres(8_500, -500, 9_500, 500), region=metres(-500, -500, 41_000, 500))
+    found = made(xy, held(0))
+    passing = forbidden_hours(tracker(positions(1)), held).value[0]
+    inside = [one for one in marks(found, "forbidden_area") if one["from"][11:13] == "12"]
+    out = marks(found, "outside_region")
+    assert [one["sure"] for one in (*inside, *out)] == [0.0, 0.0]
+    assert inside[0]["judged"] == pytest.approx(forbidden_hours(tracker(xy), held).value[0] - passing, abs=1e-3)
+    assert out[0]["judged"] == pytest.approx(outside_region(tracker(xy), held).value[0], abs=0.1)
 
 
 def test_a_wild_position_is_marked_and_moves_nothing() -> None:

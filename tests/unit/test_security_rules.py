@@ -7,13 +7,14 @@ import getpass
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from collateral.db.devices import LogPosition
+from collateral.db.devices import LogPosition, Sender
 from collateral.errors import InvalidInputError, UsageError
 from collateral.services import door
 from collateral.services.mosquitto import ACCESS_LIST
@@ -29,18 +30,43 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 LOOK = timedelta(seconds=10)
 
 
+Counts = dict[str, tuple[int, datetime | None]]
+
+
+def floods(before: Counts, after: Counts, interval_s: float = 1.0, first: datetime | None = None) -> list[str]:
+    """Who floods between two looks; all are devices with this interval, whose oldest reading is of that time."""
+    watch = FloodWatch()
+
+    def expected(device_ids: Sequence[str]) -> dict[str, Sender]:
+        return {device: Sender(interval_s, first) for device in device_ids if device != "gone"}
+
+    assert watch.look(before, NOW, expected) == []
+    return [event.device_id for event in watch.look(after, NOW + LOOK, expected) if event.kind == "flood"]
+
+
 def test_what_fills_an_outage_is_no_flood() -> None:
-    watch = FloodWatch({"m1": 1.0})
-    assert watch.look({"m1": (100, NOW - timedelta(hours=2))}, NOW) == []
-    assert watch.look({"m1": (7_300, NOW + LOOK)}, NOW + LOOK) == []  # two hours of a second each, taken in ten seconds
+    before: Counts = {"m1": (100, NOW - timedelta(hours=2))}
+    assert floods(before, {"m1": (7_300, NOW + LOOK)}) == []  # two hours of a second each, taken in ten seconds
 
 
 @pytest.mark.parametrize("ahead", [timedelta(0), LOOK, timedelta(minutes=5)])
 def test_as_many_about_the_present_are_one(ahead: timedelta) -> None:
-    watch = FloodWatch({"m1": 1.0})
-    watch.look({"m1": (100, NOW)}, NOW)
-    events = watch.look({"m1": (100 + 60 * 600, NOW + ahead)}, NOW + LOOK)
-    assert [(event.kind, event.device_id) for event in events] == [("flood", "m1")]
+    assert floods({"m1": (100, NOW)}, {"m1": (100 + 60 * 600, NOW + ahead)}) == ["m1"]
+
+
+@pytest.mark.parametrize("before", [{}, {"m1": (1, None)}])
+def test_what_a_new_device_kept_is_no_flood(before: Counts) -> None:
+    """A day of a second each; one that came online before has told no time yet."""
+    day = timedelta(days=1)
+    assert floods(before, {"m1": (86_400, NOW)}, first=NOW - day) == []
+    assert floods(before, {"m1": (86_400, NOW)}, first=NOW - day / 100) == ["m1"], "a hundred times as dense"
+    assert floods(before, {"m1": (86_400, None)}) == ["m1"], "nothing of it was a reading"
+    assert floods({"m1": (9, NOW)}, {"m1": (86_400, NOW)}, first=NOW - day) == ["m1"], "no longer new"
+
+
+def test_a_device_is_judged_by_the_interval_it_has_now() -> None:
+    assert floods({}, {"m1": (600, NOW), "gone": (600, NOW)}) == ["m1", "gone"]
+    assert floods({}, {"m1": (600, NOW)}, interval_s=0.01) == []
 
 
 def test_a_client_with_spaces_in_its_name_does_not_hide() -> None:
