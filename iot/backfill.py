@@ -170,7 +170,7 @@ def _store(connection: Connection, batch: ReadingBatch) -> Counts:
 
 def _states(blocks: list[SeriesBlock]) -> DeviceUpdate:
     """Each device as of its newest reading; the number is that of its newest numbered one: numbering may have restarted."""
-    newest: dict[str, tuple[int, int, int]] = {}
+    newest: dict[str, tuple[int, int]] = {}
     numbered: dict[str, tuple[int, int]] = {}
     for block in blocks:
         device = block.device_id
@@ -179,14 +179,13 @@ def _states(blocks: list[SeriesBlock]) -> DeviceUpdate:
             last = with_number[np.lexsort((block.sequence[with_number], block.time_us[with_number]))[-1]]
             mine = (int(block.time_us[last]), int(block.sequence[last]))
             numbered[device] = max(mine, numbered.get(device, mine))
-        held = newest.get(device, (0, 0, 0))
-        here = (int(block.time_us.max()), int(block.received_us.max()), len(block.time_us))
-        newest[device] = (max(held[0], here[0]), max(held[1], here[1]), max(held[2], here[2]))
+        held = newest.get(device, (0, 0))
+        newest[device] = (max(held[0], int(block.time_us.max())), max(held[1], int(block.received_us.max())))
     names = sorted(newest)
     rows = [newest[name] for name in names]
     numbers = [numbered.get(name) for name in names]
     times = [row[0] for row in rows]
     return DeviceUpdate(
         names, times, [row[1] for row in rows], [number[1] if number else None for number in numbers],
-        [number[0] if number else None for number in numbers], [True] * len(names), times, [row[2] for row in rows],
+        [number[0] if number else None for number in numbers], [True] * len(names), times, [0] * len(names),
     )  # fmt: skip

@@ -157,7 +157,8 @@ class BatchWriter:
             newer = batch.rows.time_us > self._newest_of(connection, device)
             merged = arrivals.store_readings(connection, batch.rows, newer & batch.alone)
             if update is not None and devices is not None:
-                arrivals.update_devices(connection, update)
+                sent = [0] * len(update.messages) if self._replaying else update.messages
+                arrivals.update_devices(connection, replace(update, messages=sent))
                 arrivals.keep_heard(
                     connection, update.device_id, heard_numbers(traces, devices), max(update.received_us)
                 )

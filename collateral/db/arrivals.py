@@ -53,6 +53,7 @@ class DeviceUpdate:
     online: Sequence[bool | None]
     online_us: Sequence[int | None]
     messages: Sequence[int]
+    """Which it sent now: none of a recording, or that are tried again."""
 
 
 def store_readings(connection: Connection, batch: ReadingBatch, newer: NDArray[np.bool_]) -> Counts:

@@ -167,7 +167,7 @@ def valid_hashes(connection: Connection) -> dict[str, str]:
 
 
 def message_counts(connection: Connection) -> dict[str, tuple[int, datetime | None]]:
-    """Messages taken from each device so far, and the newest time by its clock."""
+    """Messages that each device has sent so far, and the newest time by its clock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT device_id, messages, last_time FROM device_state")
         return {str(device): (int(messages), newest) for device, messages, newest in cursor.fetchall()}

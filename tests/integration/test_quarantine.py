@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from collateral.db import quarantine
+from collateral.db import devices, quarantine
 from collateral.db.pool import Pool, Role
 from collateral.db.quarantine import Selection
 from collateral.errors import UsageError
@@ -19,6 +20,7 @@ from iot.intake import RawMessage, block_of
 from iot.payload import encode_telemetry
 from iot.quarantine import hex_dump, retry_quarantined
 from iot.quarantine_commands import COMMANDS
+from iot.security import FloodWatch
 from iot.writer import BatchWriter
 from tests.iot_support import device, number, register, rows
 
@@ -91,6 +93,19 @@ def test_a_late_registration_is_made_good_with_the_original_arrival(database: st
     assert (last.released, last.stored) == (7, 7) and balanced(database)
     # No sequence numbers are made up by trying again.
     assert number(database, "SELECT count(*) FROM device_event") == 0
+
+
+def test_what_is_tried_again_is_no_flood(database: str) -> None:
+    register(database, [])
+    ingest(database, [raw("m1", n) for n in range(600)])
+    register(database, [device("m1", ["active_power_kw"])], known_at=datetime.now(UTC))
+    ingest(database, [raw("m1", 600)])
+    watch, now = FloodWatch(), datetime.now(UTC)
+    with Pool(database, Role.APP, size=1) as pool, pool.connection() as connection:
+        expected = partial(devices.senders, connection)
+        assert watch.look(devices.message_counts(connection), now, expected) == []
+        assert retry(database, batch=200).stored == 600
+        assert watch.look(devices.message_counts(connection), now + timedelta(seconds=10), expected) == []
 
 
 def test_another_reason_gets_a_row_of_its_own_and_back(database: str) -> None:
