@@ -52,8 +52,11 @@ def judge(database: str, day: int) -> None:
 
 
 def told(database: str, quantity: str) -> list[float]:
-    found = rows(database, "SELECT DISTINCT ON (valid_from) value FROM observation WHERE quantity = %s"
-                 " ORDER BY valid_from, revision DESC", (quantity,))
+    found = rows(
+        database,
+        "SELECT DISTINCT ON (valid_from) value FROM observation WHERE quantity = %s ORDER BY valid_from, revision DESC",
+        (quantity,),
+    )
     return [row[0] for row in found]
 
 

@@ -43,9 +43,7 @@ def test_what_is_found_becomes_an_alert_with_its_evidence(
     assert evidence["inside"]["outside_region_m"] == pytest.approx(14_300, rel=0.02) and evidence["observations"]
 
 
-def test_late_data_that_fill_the_past_raise_nothing(
-    truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_late_data_that_fill_the_past_raise_nothing(truck: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "geofences", "set", str(areas(tmp_path / "a.geojson", ("R", "region", REGION, dict(EARLY)))))
     whole = truck_readings(MIDNIGHT, DAYS + 8, strays)
     gone = (MIDNIGHT + timedelta(days=8)).timestamp() * 1e6

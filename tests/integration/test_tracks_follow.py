@@ -105,7 +105,9 @@ def test_areas_set_by_command_judge_the_days_on_which_they_hold(
 
     listed = run(capsys, "geofences", "list", "--site", "S1")
     assert [(one["fence"], one["kind"]) for one in listed["areas"]] == [
-        ("S1-no", "forbidden"), ("S1-region", "region"), ("S1-way", "corridor"),
+        ("S1-no", "forbidden"),
+        ("S1-region", "region"),
+        ("S1-way", "corridor"),
     ]
     exported = tmp_path / "again.geojson"
     assert run(capsys, "geofences", "export", str(exported))["areas"] == 3
