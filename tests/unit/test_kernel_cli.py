@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +115,38 @@ def test_a_mistake_in_the_program_still_ends_as_json(
     shown = capsys.readouterr()
     assert json.loads(shown.out) == {"error": "ZeroDivisionError: division by zero"}
     assert "Traceback" in shown.err
+
+
+def test_ctrl_c_while_packages_are_loaded_ends_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("collateral.cli.importlib.import_module", interrupt)
+    assert main(["models", "verify", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"error": "Interrupted."}
+
+
+@pytest.mark.parametrize("words", [("portfolio", "schema"), ("portfolio", "schema", "--json"), ("--help",)])
+def test_a_reader_that_went_away_is_no_traceback(words: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, "-m", "collateral.cli", *words], stdout=writer, stderr=subprocess.PIPE,
+                              check=False, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_answer_that_finds_no_room_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "collateral.cli", "portfolio", "schema"], stdout=full,
+                              stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "Standard output cannot be written: No space left" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
