@@ -123,6 +123,7 @@ CELLS = [
     ("assets.csv", put(2, 0, "A2"), 3, "Asset A2 is pledged to loan L2 and, in row 2, to loan L1", Severity.ERROR),
     ("assets.csv", put(4, 5, "wr 77"), None, "", None),
     ("assets.csv", put(2, 5, "wr-77"), 3, "serial 'WR-77' is pledged to loan L2 and, in row 2, to", Severity.WARNING),
+    ("assets.csv", put(2, 5, "WR-7-7"), 3, "has the letters and digits of 'WR-7-7' in row 2", Severity.WARNING),
     ("assets.csv", put(3, 6, "gold"), 3, "commodity 'gold' has no row in prices.csv", Severity.ERROR),
     ("assets.csv", put(2, 8, ""), 2, "neither a commodity nor a value", Severity.WARNING),
     ("assets.csv", put(2, 10, "POINT (1 2)"), 2, "corridor of asset A1 is a Point", Severity.ERROR),
