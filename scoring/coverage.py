@@ -177,7 +177,7 @@ def _pledged_t(context: SiteContext) -> float:
     lots = [one for one in context.assets if one.kind is AssetKind.STOCK_LOT and one.pledged_on <= today]
     if any(lot.commodity not in context.tonnes for lot in lots):
         return 0.0
-    return sum(lot.quantity * context.tonnes[lot.commodity] for lot in pledged_once(lots))
+    return float(sum(lot.quantity * context.tonnes[lot.commodity] for lot in pledged_once(lots)))
 
 
 def tonnes_per_unit(prices: Iterable[Price]) -> dict[str, float]:

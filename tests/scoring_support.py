@@ -10,7 +10,19 @@ from zoneinfo import ZoneInfo
 
 from shapely.geometry import box
 
-from collateral.domain import Asset, AssetKind, Device, Observation, Price, Quality, Site, SiteKind, Slot, Source, SubjectKind
+from collateral.domain import (
+    Asset,
+    AssetKind,
+    Device,
+    Observation,
+    Price,
+    Quality,
+    Site,
+    SiteKind,
+    Slot,
+    Source,
+    SubjectKind,
+)
 from scoring.alerts import AlertBook
 from scoring.evaluate import HISTORY_DAYS, Reference, SiteResult, evaluate_site
 from scoring.policy import Policy, load_policy

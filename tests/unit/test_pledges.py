@@ -27,7 +27,8 @@ def test_things_without_a_serial_are_things_of_their_own() -> None:
 
 
 def test_the_later_pledge_of_a_thing_is_no_second_thing() -> None:
-    first, again = make_asset("A9", serial="WR-1"), make_asset("A1", "L2", serial="wr1", pledged_on=FIRST + timedelta(days=1))
+    first = make_asset("A9", serial="WR-1")
+    again = make_asset("A1", "L2", serial="wr1", pledged_on=FIRST + timedelta(days=1))
     beside = make_asset("A3", serial="WR1")  # two lots of one receipt under one loan
     assert pledged_once([again, first, beside]) == [first, beside]
     assert Pledges([first, again, beside]).before(again) == [first, beside]

@@ -106,7 +106,9 @@ def test_scales_are_compared_with_all_lots_also_with_those_without_a_serial() ->
     assert [part.share for part in verified(diary, *lots, later, with_slots=False)] == [pytest.approx(0.25)] * 2
 
 
-@pytest.mark.parametrize(("unit", "basis", "share"), [("kg", "scales", 0.7), ("吨", "scales", 0.7e-3), ("piece", "unverified", 0)])
+@pytest.mark.parametrize(
+    ("unit", "basis", "share"), [("kg", "scales", 0.7), ("吨", "scales", 0.7e-3), ("piece", "unverified", 0)]
+)
 def test_scales_weigh_what_is_priced_by_weight_in_its_unit(unit: str, basis: str, share: float) -> None:
     diary = Diary()
     diary.day("stock_weight_kg", DAY - timedelta(days=1), 70_000.0)
