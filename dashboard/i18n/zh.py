@@ -427,6 +427,7 @@ TEXTS: Mapping[str, str] = {
     "problem.database": "数据库没有响应",
     "problem.database_remedy": "恢复之前无法显示任何内容。请通知运维，然后刷新页面。",
     "problem.odd": "本页发送了无法识别的值：{value}。请重新加载页面。",
+    "problem.unanswered": "服务器没有响应：刚才的操作可能没有记录，页面上的内容可能已经过时。请稍后重试，或重新加载页面。",
     "problem.back": "返回地图",
     "tracks.title": "行程与停留",
     "tracks.key": "由定位器的位置得出，时间为场地当地时间。标记供人工核查；告警另行判定：区域告警在数分钟内，其余按日。",
