@@ -216,6 +216,8 @@ TEXTS: Mapping[str, str] = {
     "loan.outstanding": "Outstanding",
     "loan.value": "Verified value",
     "loan.coverage": "Coverage",
+    "loan.below": "(below the least allowed)",
+    "loan.as_of": "Worked out",
     "loan.covenant": "Least allowed",
     "loan.matures": "Matures",
     "loan.branch": "Branch",

@@ -212,6 +212,8 @@ TEXTS: Mapping[str, str] = {
     "loan.none": "该场地没有本分行的贷款。",
     "loan.outstanding": "余额",
     "loan.value": "核实价值",
+    "loan.below": "（低于最低要求）",
+    "loan.as_of": "计算时间",
     "loan.coverage": "覆盖率",
     "loan.covenant": "最低要求",
     "loan.matures": "到期日",
