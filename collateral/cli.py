@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import logging
 import os
 import sys
@@ -202,10 +203,16 @@ def _fail(message: str, as_json: bool, code: int) -> int:
 def _show(outcome: Outcome, as_json: bool) -> bool:
     """Whether the answer reached standard output."""
     if as_json:
-        data = orjson.dumps(dict(outcome.payload), default=str, option=orjson.OPT_SERIALIZE_NUMPY)
-        return _write(data.decode() + "\n")
+        return _write(_one_object(outcome.payload) + "\n")
     text = outcome.text or "\n".join(f"{key}: {value}" for key, value in outcome.payload.items())
     return _write(text.rstrip("\n") + "\n")
+
+
+def _one_object(payload: Mapping[str, object]) -> str:
+    try:
+        return orjson.dumps(dict(payload), default=str, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    except TypeError:  # a whole number of more than 64 bits, as a seed may be
+        return json.dumps(dict(payload), default=str)
 
 
 def _write(text: str) -> bool:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from collateral.cli import TABLE, load_command, main
-from collateral.errors import ServiceError
+from collateral.command import parse_day, parse_time
+from collateral.errors import ServiceError, UsageError
 from collateral.log import configure_logging, mask_secrets
 
 
@@ -147,6 +148,33 @@ def test_an_answer_that_finds_no_room_is_told() -> None:
                               stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "Standard output cannot be written: No space left" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["0206-01-01", "2999-01-01", "2026-13-01", "1.2.2026", ""])
+def test_a_day_that_cannot_be_meant_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_day(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00", "2026-01-01", "now"]
+)
+def test_a_time_that_cannot_be_meant_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="--since"):
+        parse_time(text, "--since")
+
+
+def test_what_is_to_come_cannot_be_observed(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["observe", "--until", "2199-01-01T00:00:00Z", "--json"]) == 2
+    assert "lies in the future" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_number_of_more_than_64_bits_is_still_one_object(
+    no_services: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collateral.portfolio.commands.schema_json", lambda: 10**30)
+    assert main(["portfolio", "schema", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"files": 10**30}
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
