@@ -137,6 +137,8 @@ def _given_passport(args: argparse.Namespace) -> Passport:
     begin, end = args.calibrated, args.calibration_expires
     if begin is not None and end is not None and end < begin:
         raise UsageError(f"--calibration-expires {end} lies before --calibrated {begin}.")
+    if begin is not None and begin > datetime.now(UTC).date() + timedelta(days=1):  # a day, for zones ahead of UTC
+        raise UsageError(f"--calibrated {begin} lies in the future; name the last calibration that was made.")
     return Passport(begin, end, args.ct_ratio, args.scale, args.firmware, args.place, args.valid_from)
 
 

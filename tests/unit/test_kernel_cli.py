@@ -194,3 +194,11 @@ def test_passwords_in_addresses_are_masked(capsys: pytest.CaptureFixture[str]) -
     logging.getLogger("x").warning("no answer from %s", "mqtt://fleet:hunter2@127.0.0.1:1883")
     told = capsys.readouterr().err
     assert "hunter2" not in told and "fleet:***@127.0.0.1" in told and told[10] == "T" and "Z WARNING x " in told
+
+
+def test_a_calibration_that_was_not_made_yet_is_refused(
+    no_services: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    assert main(["devices", "passport", "S1-meter", "--calibrated", "2199-01-01", "--json"]) == 2
+    assert "lies in the future" in json.loads(capsys.readouterr().out)["error"]
