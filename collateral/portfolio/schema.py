@@ -226,8 +226,8 @@ _PREAMBLE = """# Files of a portfolio
 
 A portfolio is a folder of these files. All but holidays.csv must be there; one that holds nothing keeps its header line
 (CSV) or an empty `features` list (GeoJSON). CSV is UTF-8, with a header line; comma, semicolon or tab between the cells.
-A cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) is written with an apostrophe before it,
-which is left out when it is read.
+A cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) is written with an apostrophe before
+it, which is left out when it is read.
 The GeoJSON files say which coordinate system they are in, in a top-level member `"coordinate_system"`: `"WGS84"`, `"GCJ02"`
 (AMap, Tencent) or `"BD09"` (Baidu), or by a GeoJSON `crs` member that names an EPSG code. Maps bought in China are usually
 GCJ02 or BD09, which lie hundreds of metres off: both are converted on import, and the export is always WGS84.
