@@ -46,7 +46,7 @@ def _alone(runtime: Path, seed: int) -> Iterator[None]:
             held.enter_context(file_lock(runtime.with_name(f"{runtime.name}.lock"), timeout=0.0))
         except ServiceError as error:
             raise ServiceError(
-                f"The sample world of seed {seed} under {runtime} is in use: end that demo first, or take another seed ({error})"
+                f"The sample world of seed {seed} under {runtime} is in use: end that demo first, or take another ({error})"
             ) from error
         yield
 
