@@ -100,6 +100,8 @@ def test_a_failure_is_exit_code_1_with_its_reason(no_services: Path, capsys: pyt
 def test_a_folder_that_is_none_is_a_usage_error(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["portfolio", "import", str(no_services / "nowhere"), "--json"]) == 2
     assert "is not a folder" in json.loads(capsys.readouterr().out)["error"]
+    assert main(["evaluate", "clouds", "--data", str(no_services / "nowhere"), "--json"]) == 2
+    assert "is not a folder" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_status_without_services_says_so(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
