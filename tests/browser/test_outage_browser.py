@@ -43,11 +43,11 @@ def test_an_outage_is_told_and_ends(settings: Settings, database: str, page: Pag
         page.fill("#login-username", "risk_a")
         page.fill("#login-password", PASSWORD)
         page.click("#login-submit")
-        expect(page.locator(state)).to_have_text("Open")
+        expect(page.locator(state)).to_have_text("Open", timeout=30_000)
         expect(page.locator("#unanswered")).to_be_hidden()
         with away(database):
             page.click(acknowledge)
-            expect(page.locator("#unanswered")).to_contain_text("may not have been recorded")
+            expect(page.locator("#unanswered")).to_contain_text("may not have been recorded", timeout=30_000)
             for path in ("/", "/site/S1", "/alerts"):
                 answer = page.request.get(f"{url}{path}")
                 assert answer.status == 503
@@ -58,5 +58,5 @@ def test_an_outage_is_told_and_ends(settings: Settings, database: str, page: Pag
             with suppress(AssertionError):
                 expect(page.locator(state)).to_have_text("Acknowledged", timeout=2_000)
                 break
-        expect(page.locator(state)).to_have_text("Acknowledged")
+        expect(page.locator(state)).to_have_text("Acknowledged", timeout=30_000)
         expect(page.locator("#unanswered")).to_be_hidden()
