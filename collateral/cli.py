@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import logging
 import os
 import sys
@@ -95,11 +96,22 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}; see {self.prog} --help.")
 
+    def print_help(self, file: object = None) -> None:
+        """To standard output, whose reader may go away."""
+        _write(self.format_help())
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 done, 1 failed, 2 usage."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     configure_logging("--verbose" in words)
+    try:
+        return _answer(words)
+    except KeyboardInterrupt:  # also while packages are loaded, which takes seconds
+        return _fail("Interrupted.", "--json" in words, 1)
+
+
+def _answer(words: Sequence[str]) -> int:
     key, rest = _choose(words)
     if key is None:
         return _overview(words)
@@ -118,15 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), args.json, 2)
     except CollateralError as error:
         return _fail(str(error), args.json, 1)
-    except KeyboardInterrupt:
-        return _fail("Interrupted.", args.json, 1)
-    except BrokenPipeError:  # the reader of our output went away
-        return 1
     except Exception as error:  # a mistake in the program: the traceback for us, one JSON object for the caller all the same
         logging.getLogger("collateral").exception("Unexpected error")
         return _fail(f"{type(error).__name__}: {error}", args.json, 1)
-    _show(outcome, args.json)
-    return 0 if outcome.ok else 1
+    return 0 if _show(outcome, args.json) and outcome.ok else 1
 
 
 def _choose(words: Sequence[str]) -> tuple[tuple[str, str] | None, list[str]]:
@@ -178,8 +185,7 @@ def _overview(words: Sequence[str]) -> int:
     lines += [f"  {' '.join(filter(None, key)):<22}{summary}" for key, (_, summary) in TABLE.items()]
     text = "\n".join(lines) + "\n"
     if words and words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(text)
-        return 0
+        return 0 if _write(text) else 1
     sys.stderr.write(text)
     asked = " ".join(word for word in words[:2] if not word.startswith("-"))
     problem = f"There is no command {asked!r}; `collateral --help` lists them." if asked else "No command was given."
@@ -190,17 +196,40 @@ def _fail(message: str, as_json: bool, code: int) -> int:
     message = mask_secrets(message)
     logging.getLogger("collateral").error("%s", message)
     if as_json:
-        sys.stdout.write(orjson.dumps({"error": message}).decode() + "\n")
+        _write(orjson.dumps({"error": message}).decode() + "\n")
     return code
 
 
-def _show(outcome: Outcome, as_json: bool) -> None:
+def _show(outcome: Outcome, as_json: bool) -> bool:
+    """Whether the answer reached standard output."""
     if as_json:
-        data = orjson.dumps(dict(outcome.payload), default=str, option=orjson.OPT_SERIALIZE_NUMPY)
-        sys.stdout.write(data.decode() + "\n")
-        return
+        return _write(_one_object(outcome.payload) + "\n")
     text = outcome.text or "\n".join(f"{key}: {value}" for key, value in outcome.payload.items())
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    return _write(text.rstrip("\n") + "\n")
+
+
+def _one_object(payload: Mapping[str, object]) -> str:
+    try:
+        return orjson.dumps(dict(payload), default=str, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    except TypeError:  # a whole number of more than 64 bits, as a seed may be
+        return json.dumps(dict(payload), default=str)
+
+
+def _write(text: str) -> bool:
+    """Whether `text` reached standard output: its reader may be gone, its disk full, or there may be none."""
+    if sys.stdout is None:
+        return False
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            logging.getLogger("collateral").error("Standard output cannot be written: %s.", error.strerror)
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # what is still held goes there: the interpreter writes it at its end
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response
 
 from collateral.errors import CollateralError
 from collateral.settings import Settings
-from dashboard import auth, browser, routes
+from dashboard import auth, browser, outage, routes
 from dashboard.components.parts import page_header
 from dashboard.i18n import DEFAULT_LOCALE, texts
 from dashboard.ids import Shell
@@ -50,8 +50,7 @@ class Dashboard(Dash):
 
     def interpolate_index(self, **parts: Any) -> str:  # type: ignore[override]
         """The index page with `lang` and title in the session's language."""
-        signed_in = has_request_context() and current_user.is_authenticated
-        locale = auth.viewer().locale if signed_in else DEFAULT_LOCALE
+        locale = _locale()
         page = INDEX.format(locale=locale, title=texts(locale)("app.name"))
         for name in ("metas", "css", "app_entry", "config", "scripts", "renderer"):
             page = page.replace(f"{{%{name}%}}", parts.get(name, ""))
@@ -68,6 +67,7 @@ def create_app(settings: Settings, queries: Queries, policy: Policy | None = Non
     """
     here = Path(__file__).parent
     server = Flask("dashboard", template_folder=str(here / "templates"), static_folder=None)
+    outage.install(server)
     auth.install(server, queries, settings)
     routes.install(server, queries, settings)
     app = Dashboard(
@@ -88,11 +88,21 @@ def create_app(settings: Settings, queries: Queries, policy: Policy | None = Non
     return app
 
 
+def _locale() -> str:
+    """The language of who asks; Dash itself asks too, before anybody has signed in."""
+    return auth.viewer().locale if has_request_context() and current_user.is_authenticated else DEFAULT_LOCALE
+
+
 def _shell() -> Component:
     return html.Div(
         [
             dcc.Location(id=Shell.LOCATION, refresh="callback-nav"), dcc.Store(id=Shell.ANCHOR),
-            html.Div(id=Shell.ODD, role="alert"), html.Div(id=Shell.PAGE),
+            html.Div(id=Shell.ODD, role="alert"),
+            html.Div(
+                html.P(texts(_locale())("problem.unanswered"), className="notice notice-bad"),
+                id=Shell.UNANSWERED, role="alert", hidden=True,
+            ),
+            html.Div(id=Shell.PAGE),
         ],
         className="app",
     )

@@ -35,6 +35,15 @@ class Formats:
         """A share of 1 as a percentage."""
         return NOTHING if share is None else f"{self.number(100 * share, digits)}%"
 
+    def ratio(self, share: float | None) -> str:
+        """A share of 1 against a limit: a percentage to a hundredth, cut and not rounded, so that what misses a limit of
+        at most four decimal places is never shown as reaching it."""
+        if share is None or not math.isfinite(share):
+            return NOTHING
+        hundredths = math.floor(round(10_000 * share, 6))
+        text = self.number(hundredths / 100, 2)
+        return f"{text.rstrip('0').removesuffix('.')}%"
+
     def points(self, hundredths: int | None, digits: int = 2) -> str:
         """Whole hundredths of a point."""
         return NOTHING if hundredths is None else self.number(hundredths / 100, digits)

@@ -10,6 +10,7 @@ class Shell:
     PAGE = "page"
     CONTENT = "content"
     ODD = "odd-value"
+    UNANSWERED = "unanswered"
     ANCHOR = "anchor"
     LOGOUT = "logout"
     LANGUAGE = "language-switch"

@@ -96,6 +96,7 @@ SELECT DISTINCT ON (valid_from, subject_kind, subject_id, quantity, source, meth
     lower, upper, quality, evidence, known_at
 FROM officer_observation
 WHERE site_id = %(site)s AND (subject_kind <> 'slot' OR quantity = 'stock_cover') AND valid_from >= %(since)s
+    AND valid_from <= now()
 ORDER BY valid_from, subject_kind, subject_id, quantity, source, method, revision DESC
 """
 

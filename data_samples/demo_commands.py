@@ -7,8 +7,10 @@ import json
 import shutil
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -16,8 +18,9 @@ import requests
 from collateral.command import Command, Outcome
 from collateral.db.pool import Role, connect
 from collateral.db.reference import users
+from collateral.errors import ServiceError
 from collateral.services.browser import ensure_chromium
-from collateral.services.system import free_port
+from collateral.services.system import file_lock, free_port
 from collateral.settings import Settings
 from data_samples.demo import DEMO_PASSWORD, Demo
 from data_samples.demo_check import counts, failures, healthy_false_alerts, judge_storylines, read_storylines
@@ -35,7 +38,25 @@ def _say_since(began: float, label: str) -> Any:
     return say
 
 
+@contextmanager
+def _alone(runtime: Path, seed: int) -> Iterator[None]:
+    """One demo in a folder at a time: a second would make the world of the first anew, and stop its servers at its end."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(file_lock(runtime.with_name(f"{runtime.name}.lock"), timeout=0.0))
+        except ServiceError as error:
+            raise ServiceError(
+                f"The sample world of seed {seed} under {runtime} is in use: end that demo first, or take another ({error})"
+            ) from error
+        yield
+
+
 def _up(args: argparse.Namespace, settings: Settings) -> Outcome:
+    with _alone(settings.runtime / f"demo-{args.seed}", args.seed):
+        return _run_demo(args, settings)
+
+
+def _run_demo(args: argparse.Namespace, settings: Settings) -> Outcome:
     say = _say_since(time.monotonic(), "demo")
     demo = Demo(settings.runtime / f"demo-{args.seed}", args.seed, settings.dashboard.port, say)
     supervisor = None
@@ -68,6 +89,11 @@ def _configure_up(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(args: argparse.Namespace, settings: Settings) -> Outcome:
+    with _alone(settings.runtime / f"check-{args.seed}", args.seed):
+        return _run_check(args, settings)
+
+
+def _run_check(args: argparse.Namespace, settings: Settings) -> Outcome:
     say = _say_since(time.monotonic(), "demo-check")
     runtime = settings.runtime / f"check-{args.seed}"
     demo = Demo(runtime, args.seed, free_port(), say)

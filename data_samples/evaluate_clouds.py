@@ -248,6 +248,8 @@ def seeds_of(said: str) -> range:
 
 def _run(args: argparse.Namespace, settings: Settings) -> Outcome:
     seeds = seeds_of(args.seeds)
+    if args.data and not Path(args.data).is_dir():
+        raise UsageError(f"{args.data} is not a folder; name that of the labelled data, or leave --data away.")
     figures: dict[str, object] = {}
     if args.only != "satellite":
         figures = evaluate_clouds(Path(args.data) if args.data else settings.data, seeds)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from collateral.command import Command, Outcome
+from collateral.command import Command, Outcome, parse_day, parse_time
 from collateral.db.pool import Pool, Role
 from collateral.errors import InvalidInputError, UsageError
 from collateral.services.local import fleet_url
@@ -97,7 +97,7 @@ def _speed(text: str) -> float | None:
 
 
 def _configure_observe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--since", type=date.fromisoformat, metavar="DATE", help="look at all days from this local date on")
+    parser.add_argument("--since", type=parse_day, metavar="DATE", help="look at all days from this local date on")
     parser.add_argument(
         "--until", default="", metavar="ISO", help="the present of a recorded history (default: now)"
     )
@@ -113,12 +113,10 @@ def _observe(args: argparse.Namespace, settings: Settings) -> Outcome:
         raise UsageError("--trackers looks at the present days only; leave --since away, or --trackers.")
     now = datetime.now(UTC)
     if args.until:
-        try:
-            now = datetime.fromisoformat(args.until)
-        except ValueError:
-            now = datetime.min
-        if now.tzinfo is None:
-            raise UsageError(f"--until {args.until!r} is not ISO 8601 with an offset, such as 2026-10-16T08:00:00+08:00.")
+        until = parse_time(args.until, "--until")
+        if until > now:  # it would be written of every day till then that nobody reported
+            raise UsageError(f"--until {args.until!r} lies in the future; of days to come nothing can be observed.")
+        now = until
     with Pool(settings.require_database(), Role.APP, size=2) as pool:
         summary = follow_present(pool, now) if args.trackers else observe(pool, now, args.since)
     return Outcome({**asdict(summary), "seconds": round(summary.seconds, 2)}, ok=not summary.failed)

@@ -9,12 +9,13 @@ import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg2
 
-from collateral.command import Command, Outcome, acting
+from collateral.command import Command, Outcome, acting, parse_day, parse_time
 from collateral.db import devices
 from collateral.db.passports import Passport
 from collateral.db.pool import Pool, Role
@@ -39,22 +40,16 @@ def _device(parser: argparse.ArgumentParser) -> None:
 
 
 def _passport(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--calibrated", type=date.fromisoformat, metavar="DATE", help="last calibration")
-    parser.add_argument("--calibration-expires", type=date.fromisoformat, metavar="DATE", help="until when it holds")
+    parser.add_argument("--calibrated", type=parse_day, metavar="DATE", help="last calibration")
+    parser.add_argument("--calibration-expires", type=parse_day, metavar="DATE", help="until when it holds")
     parser.add_argument("--ct-ratio", type=float, metavar="R", help="current-transformer ratio, primary over secondary")
     parser.add_argument("--scale", type=float, metavar="F", help="factor from the device's numbers to the unit")
     parser.add_argument(
-        "--valid-from", type=_moment, metavar="ISO", help="since when ratio and scale hold (default: from now on)"
+        "--valid-from", type=partial(parse_time, option="--valid-from"), metavar="ISO",
+        help="since when ratio and scale hold (default: from now on)",
     )
     parser.add_argument("--firmware", default="", help="version")
     parser.add_argument("--place", default="", help="where it is mounted")
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no offset; write for instance 2026-05-01T08:00:00+08:00")
-    return moment
 
 
 def _secret(parser: argparse.ArgumentParser) -> None:
@@ -142,6 +137,8 @@ def _given_passport(args: argparse.Namespace) -> Passport:
     begin, end = args.calibrated, args.calibration_expires
     if begin is not None and end is not None and end < begin:
         raise UsageError(f"--calibration-expires {end} lies before --calibrated {begin}.")
+    if begin is not None and begin > datetime.now(UTC).date() + timedelta(days=1):  # a day, for zones ahead of UTC
+        raise UsageError(f"--calibrated {begin} lies in the future; name the last calibration that was made.")
     return Passport(begin, end, args.ct_ratio, args.scale, args.firmware, args.place, args.valid_from)
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from collateral.command import Command, Outcome, acting
+from collateral.command import Command, Outcome, acting, parse_day
 from collateral.db import audit, geofences, reference
 from collateral.db.geofences import Spell, spells
 from collateral.db.pool import Pool, Role
@@ -44,7 +44,7 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
 def _configure_remove(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("fence", nargs="+", help="id of an area")
     parser.add_argument(
-        "--from", dest="first", type=date.fromisoformat, metavar="DATE",
+        "--from", dest="first", type=parse_day, metavar="DATE",
         help="first local day on which it holds no more (default: today at the site)",
     )
     parser.add_argument("--by", help="who does it, for the audit trail (default: the login name)")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from datetime import datetime
 
-from collateral.command import Command, Outcome
+from collateral.command import Command, Outcome, parse_time
 from collateral.db import quarantine
 from collateral.db.pool import Pool, Role
 from collateral.db.quarantine import Selection
@@ -35,13 +35,7 @@ def _selection(args: argparse.Namespace, ids: tuple[int, ...] = (), closed: bool
 def _moment(name: str, text: str) -> datetime | None:
     if not text:
         return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = datetime.min
-    if moment.tzinfo is None:
-        raise UsageError(f"--{name} {text!r} is not ISO 8601 with an offset, such as 2026-10-16T08:00:00+08:00.")
-    return moment
+    return parse_time(text, f"--{name}")
 
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from collateral.db.telemetry import from_us
 from collateral.domain import AssetKind, Observation, Quality, SiteKind, Source, SubjectKind
+from collateral.pledges import pledged_once
 from iot import amounts
 from iot.amounts import DayValues
 from iot.believed import believed
@@ -240,11 +241,7 @@ def _stock(view: View, context: SiteContext, trust: Trust) -> Iterator[Statement
 def _pledged_tags(view: View, context: SiteContext) -> Floats:
     """Tags of the lots pledged by each day, one per unit; a lot pledged twice carries its tags once."""
     pledged = np.zeros(len(view.grid))
-    serials: set[str] = set()
     lots = [asset for asset in context.assets.values() if asset.kind is AssetKind.STOCK_LOT]
-    for lot in sorted(lots, key=lambda asset: (asset.pledged_on, asset.asset_id)):
-        if lot.serial in serials:
-            continue
-        serials.add(lot.serial)
+    for lot in pledged_once(sorted(lots, key=lambda asset: (asset.pledged_on, asset.asset_id))):
         pledged += np.array([lot.quantity if view.grid.day(i) >= lot.pledged_on else 0.0 for i in range(len(view.grid))])
     return pledged

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
-from collateral.command import Command, Outcome
+from collateral.command import Command, Outcome, parse_day
 from collateral.db.pool import Pool, Role
 from collateral.db.scores import latest_scores
 from collateral.errors import InvalidInputError, UsageError
@@ -42,8 +42,8 @@ def _score(args: argparse.Namespace, settings: Settings) -> Outcome:
         if args.areas:
             summary = raise_present(pool, policy, now)
         elif args.first:
-            first = _day(args.first)
-            summary = score_days(pool, policy, first, _day(args.last) if args.last else first, args.site, now)
+            first = parse_day(args.first)
+            summary = score_days(pool, policy, first, parse_day(args.last) if args.last else first, args.site, now)
         else:
             summary = score_now(pool, policy, args.site, now)
         delivery = deliver(pool, datetime.now(UTC))
@@ -75,13 +75,6 @@ def _replay(site_ids: list[str] | None, settings: Settings) -> Outcome:
     lines += [f"{site_id}: {'; '.join(problems)}" for site_id, problems in differing.items()]
     payload = {"replayed": len(replays), "same": len(replays) - len(differing), "differing": differing}
     return Outcome(payload, "\n".join(lines), ok=not differing)
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a day; write it as 2026-09-01.") from None
 
 
 def _text(summary: RunSummary) -> str:

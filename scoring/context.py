@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from collateral.domain import Asset, Device, Quality, Site, Slot
+from collateral.pledges import Pledges
 from scoring.baseline import Baseline, daily_baseline, past_of, scene_baseline, values_by_class
 from scoring.calendar import DayClass, SiteCalendar
 from scoring.evidence import Datum, Evidence, Series
@@ -48,8 +49,10 @@ class SiteContext:
     assets: Sequence[Asset] = ()
     slots: Sequence[Slot] = ()
     devices: Sequence[Device] = ()
-    known_serials: Sequence[Asset] = ()
+    pledges: Pledges = field(default_factory=Pledges)
     """All assets of the portfolio, for pledges made twice."""
+    tonnes: Mapping[str, float] = field(default_factory=dict)
+    """Tonnes in one unit of a commodity's price; a commodity that is not priced by weight is not among them."""
     _days: dict[tuple[str, str, DayClass | None, BaselinePolicy], Baseline | None] = field(default_factory=dict)
     _past: dict[tuple[str, str, float, float], list[Datum]] = field(default_factory=dict)
     _values: dict[tuple[str, str, float, float], dict[DayClass, list[float]]] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from collateral.domain import Asset, AssetKind, Loan, Price, SubjectKind
+from collateral.pledges import pledged_once
 from scoring.context import SiteContext
 from scoring.evidence import Datum
 from scoring.findings import Finding, Sample
@@ -20,6 +21,10 @@ from scoring.policy import CoveragePolicy
 
 UNVERIFIED = "unverified"
 """Basis of what no witness speaks of."""
+_TONNES = {
+    "t": 1.0, "tonne": 1.0, "tonnes": 1.0, "吨": 1.0, "公吨": 1.0, "kg": 0.001, "千克": 0.001, "公斤": 0.001,
+}  # fmt: skip
+"""Units of prices by which scales can be compared with what is pledged."""
 _SEEN_SHARE = 0.8
 """At least this share of a lot's slots must have been judged."""
 _UNDECIDED = 0.15
@@ -86,7 +91,7 @@ def verify(context: SiteContext) -> list[Verified]:
 
 
 def _verify(context: SiteContext, asset: Asset, today: date) -> Verified:
-    if _pledged_before(context.known_serials, asset):
+    if context.pledges.before(asset):
         return Verified(asset, 0.0, 0.0, "pledged elsewhere")
     if asset.kind is not AssetKind.STOCK_LOT:
         return Verified(asset, 1.0, 1.0, "appraised")
@@ -97,15 +102,6 @@ def _verify(context: SiteContext, asset: Asset, today: date) -> Verified:
     basis, share, data = found[0]
     used = tuple(sorted({(item.observation_id, item.revision) for _, _, items in found for item in items}))
     return Verified(asset, share, max(part[1] for part in found), basis, used if data else ())
-
-
-def _pledged_before(assets: Iterable[Asset], asset: Asset) -> bool:
-    return bool(asset.serial) and any(
-        other.serial == asset.serial
-        and other.loan_id != asset.loan_id
-        and (other.pledged_on, other.asset_id) < (asset.pledged_on, asset.asset_id)
-        for other in assets
-    )
 
 
 _Part = tuple[str, float, list[Datum]]
@@ -169,11 +165,25 @@ def _by_devices(context: SiteContext) -> list[_Part | None]:
     if tags:
         found.append(("tags", min(1.0, tags[-1][1].value), [tags[-1][1]]))
     scales = sorted(context.by_day("stock_weight_kg", subject, first, last).items())
-    serials = {asset.serial: asset.quantity for asset in context.assets if asset.kind is AssetKind.STOCK_LOT}
-    pledged_t = sum(serials.values())
+    pledged_t = _pledged_t(context)
     if scales and pledged_t > 0:
         found.append(("scales", min(1.0, scales[-1][1].value / 1000.0 / pledged_t), [scales[-1][1]]))
     return found
+
+
+def _pledged_t(context: SiteContext) -> float:
+    """Tonnes of all lots pledged by now, each thing once; 0 where one is not priced by weight: scales then say nothing."""
+    today = context.calendar.local_day(context.at)
+    lots = [one for one in context.assets if one.kind is AssetKind.STOCK_LOT and one.pledged_on <= today]
+    if any(lot.commodity not in context.tonnes for lot in lots):
+        return 0.0
+    return float(sum(lot.quantity * context.tonnes[lot.commodity] for lot in pledged_once(lots)))
+
+
+def tonnes_per_unit(prices: Iterable[Price]) -> dict[str, float]:
+    """Tonnes in one unit of each commodity whose unit is a weight."""
+    known = ((price.commodity, _TONNES.get(price.unit.casefold())) for price in prices)
+    return {commodity: tonnes for commodity, tonnes in known if tonnes is not None}
 
 
 def cover(

@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 
 import orjson
 
 from collateral.domain import Asset, Device, Loan, LoanSite, Observation, Price, Score, Site, Slot
+from collateral.pledges import Pledges
 from scoring.alerts import AlertBook, Transition
 from scoring.calendar import SiteCalendar
 from scoring.context import SiteContext
-from scoring.coverage import Verified, verify
+from scoring.coverage import Verified, tonnes_per_unit, verify
 from scoring.evidence import Evidence, datum
 from scoring.policy import Policy
 from scoring.rules import RULES
@@ -35,6 +37,16 @@ class Reference:
     loan_sites: tuple[LoanSite, ...] = ()
     prices: tuple[Price, ...] = ()
     holidays: frozenset[date] = frozenset()
+
+    @cached_property
+    def pledges(self) -> Pledges:
+        """All assets by serial."""
+        return Pledges(self.assets)
+
+    @cached_property
+    def tonnes(self) -> Mapping[str, float]:
+        """Tonnes in one unit of each commodity that is priced by weight."""
+        return tonnes_per_unit(self.prices)
 
 
 @dataclass
@@ -118,7 +130,8 @@ def make_context(
         assets=[asset for asset in reference.assets if asset.site_id == site.site_id],
         slots=[slot for slot in reference.slots if slot.site_id == site.site_id],
         devices=[device for device in reference.devices if device.site_id == site.site_id],
-        known_serials=reference.assets,
+        pledges=reference.pledges,
+        tonnes=reference.tonnes,
     )
 
 

@@ -178,13 +178,7 @@ def _double_pledge(context: SiteContext, policy: RulePolicy, open_since: Mapping
     for asset in context.assets:
         if not asset.serial or asset.pledged_on > today:
             continue
-        earlier = [
-            other
-            for other in context.known_serials
-            if other.serial == asset.serial
-            and other.loan_id != asset.loan_id
-            and (other.pledged_on, other.asset_id) < (asset.pledged_on, asset.asset_id)
-        ]
+        earlier = context.pledges.before(asset)
         facts: dict[str, object] = {
             "serial": asset.serial,
             "loans": [asset.loan_id, *sorted({other.loan_id for other in earlier})],

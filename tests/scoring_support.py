@@ -10,7 +10,19 @@ from zoneinfo import ZoneInfo
 
 from shapely.geometry import box
 
-from collateral.domain import Asset, AssetKind, Device, Observation, Quality, Site, SiteKind, Slot, Source, SubjectKind
+from collateral.domain import (
+    Asset,
+    AssetKind,
+    Device,
+    Observation,
+    Price,
+    Quality,
+    Site,
+    SiteKind,
+    Slot,
+    Source,
+    SubjectKind,
+)
 from scoring.alerts import AlertBook
 from scoring.evaluate import HISTORY_DAYS, Reference, SiteResult, evaluate_site
 from scoring.policy import Policy, load_policy
@@ -264,12 +276,13 @@ def evaluate(
     assets: tuple[Asset, ...] = (),
     slots: tuple[Slot, ...] = (),
     devices: tuple[Device, ...] = (),
+    prices: tuple[Price, ...] = (),
     policy: Policy = POLICY,
     book: AlertBook | None = None,
 ) -> SiteResult:
     """Judges the site on every morning of first..last with what was known then."""
     reference = Reference(
-        sites={"X01": make_site(kind)}, assets=assets, slots=slots, devices=devices, holidays=HOLIDAYS
+        sites={"X01": make_site(kind)}, assets=assets, slots=slots, devices=devices, prices=prices, holidays=HOLIDAYS
     )
     times = [morning(day) for day in days(first, last)]
     since = times[0] - timedelta(days=HISTORY_DAYS)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
 from collateral.domain import TOPIC_ID, Asset, Device, Link, Loan, Price, Slot
+from collateral.pledges import serial_key
 from collateral.portfolio.kinds import Identifier
 from collateral.portfolio.parsing import Parsed
 from collateral.portfolio.problems import Problem, Severity
@@ -116,14 +117,21 @@ def _double_pledges(folder: Folder) -> Iterator[Problem]:
     first: dict[str, tuple[int, Asset]] = {}
     for record in folder["assets"].records:
         asset: Asset = record.value
-        serial = re.sub(r"[\W_]", "", asset.serial).casefold()
-        if not serial:
+        key = serial_key(asset.serial)
+        if not key:
             continue
-        row, earlier = first.setdefault(serial, (record.row, asset))
-        if earlier.loan_id != asset.loan_id:
+        row, earlier = first.setdefault(key.replace("-", ""), (record.row, asset))
+        if earlier.loan_id == asset.loan_id:
+            continue
+        if serial_key(earlier.serial) == key:
             yield Problem("assets.csv", record.row, f"serial {asset.serial!r} is pledged to loan {asset.loan_id} and, in "
-                          f"row {row}, to loan {earlier.loan_id}.", "Find out which pledge holds; it is imported "
-                          "and an alert is raised.", Severity.WARNING)
+                          f"row {row}, to loan {earlier.loan_id}.", "Find out which pledge holds; it is imported, the later "
+                          "pledge counts nothing, and an alert is raised.", Severity.WARNING)
+        else:
+            yield Problem("assets.csv", record.row, f"serial {asset.serial!r}, pledged to loan {asset.loan_id}, has the "
+                          f"letters and digits of {earlier.serial!r} in row {row}, pledged to loan {earlier.loan_id}.",
+                          "Find out whether it is one thing and write its serial alike; as it is, both count.",
+                          Severity.WARNING)
 
 
 def _same_site(folder: Folder) -> Iterator[Problem]:

@@ -8,30 +8,15 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from collateral.command import Command, Outcome, acting
+from collateral.command import Command, Outcome, acting, parse_time
 from collateral.db import audit, reference
 from collateral.db.pool import Pool
-from collateral.errors import InvalidInputError, UsageError
+from collateral.errors import InvalidInputError
 from collateral.passwords import generate_password, set_password
 from collateral.portfolio.folder import read_folder, write_folder
 from collateral.portfolio.problems import as_json, as_text, errors
 from collateral.portfolio.schema import schema_json, schema_text
 from collateral.settings import Settings
-
-
-def parse_time(text: str, option: str) -> datetime:
-    """A moment with its zone, from ISO 8601.
-
-    Raises:
-        UsageError: it is none, or names no zone.
-    """
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is not a time; write 2025-01-31T00:00:00Z.") from None
-    if time.tzinfo is None:
-        raise UsageError(f"{option} {text!r} names no time zone; add Z or an offset such as +08:00.")
-    return time.astimezone(UTC)
 
 
 def _import(args: argparse.Namespace, settings: Settings) -> Outcome:

@@ -17,7 +17,7 @@ from collateral.errors import InvalidInputError, UsageError
 from collateral.portfolio.checks import check_folder
 from collateral.portfolio.parsing import Parsed, parse_file, place_corridors
 from collateral.portfolio.problems import Problem
-from collateral.portfolio.reading import read_file
+from collateral.portfolio.reading import guarded, read_file
 from collateral.portfolio.schema import FILES, FileSpec
 
 
@@ -79,7 +79,7 @@ def _table(spec: FileSpec, portfolio: Portfolio) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([one.name for one in spec.columns])
     for row in _rows(spec, portfolio):
-        writer.writerow([one.text(getattr(row, one.target)) for one in spec.columns])
+        writer.writerow([guarded(one.text(getattr(row, one.target))) for one in spec.columns])
     return text.getvalue().encode()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ _SYSTEM_REMEDY = (
     'Add a member "coordinate_system" beside "features" with the value "WGS84", "GCJ02" (AMap, Tencent) or "BD09" (Baidu), '
     "as the source of the map says."
 )
+_FORMULA = re.compile(r"'*[=+\-@]")
+"""So begins a formula (CWE-1236), and so one that was guarded, however often."""
 _ALIASES = {"WGS84": "WGS84", "EPSG4326": "WGS84", "GCJ02": "GCJ02", "BD09": "BD09", "BD09LL": "BD09"}
 
 
@@ -105,7 +108,7 @@ def _read_table(found: RawFile, text: str) -> RawFile:
     if not _check_columns(found, header):
         return found
     for position, line in enumerate(lines[first + 1:], start=first + 2):
-        cells = [cell.strip() for cell in line]
+        cells = [unguarded(cell.strip()) for cell in line]
         if not any(cells):
             continue
         if len(cells) < len(header) or any(cells[len(header):]):
@@ -116,6 +119,16 @@ def _read_table(found: RawFile, text: str) -> RawFile:
             continue
         found.rows.append(RawRow(position, dict(zip(header, cells, strict=False))))
     return found
+
+
+def guarded(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: an apostrophe stands before what would begin one."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """The reverse of `guarded`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _check_columns(found: RawFile, names: Sequence[str]) -> bool:

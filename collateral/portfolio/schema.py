@@ -144,7 +144,8 @@ FILES: tuple[FileSpec, ...] = (
         Column("loan_id", _ref("loans"), "the loan it is pledged to"),
         Column("kind", Choice(tuple(AssetKind), AssetKind), "what it is"),
         Column("name", Text(), "for people"),
-        Column("serial", Text(), "serial, receipt or plate number; the same under two loans is a double pledge", ""),
+        Column("serial", Text(),
+               "serial, receipt or plate number; the same under two loans, however it is written, is a double pledge", ""),
         Column("commodity", Text(64), "key into prices; empty when valued by `value`", ""),
         Column("quantity", Number(0, 1e12), "pledged amount in the unit of the commodity's price, else number of pieces"),
         Column("value", _MONEY, "appraised value in the loan's currency, where there is no commodity", None),
@@ -174,7 +175,8 @@ FILES: tuple[FileSpec, ...] = (
              "Prices of commodities, each from a day on.", (
         Column("commodity", Text(64), "key that assets use"),
         Column("currency", Currency(), "of the price"),
-        Column("unit", Text(32), "what the price is for, e.g. t"),
+        Column("unit", Text(32),
+               "what the price is for, e.g. t; scales verify what is priced per t or kg (tonne, 吨, 公吨, 千克, 公斤)"),
         Column("price", Amount(6, 0, 1e13), "currency per unit"),
         Column("haircut", Amount(4, 0, 1), "fraction the bank takes off"),
         Column("valid_from", Day(), "first day of this price"),
@@ -224,6 +226,8 @@ _PREAMBLE = """# Files of a portfolio
 
 A portfolio is a folder of these files. All but holidays.csv must be there; one that holds nothing keeps its header line
 (CSV) or an empty `features` list (GeoJSON). CSV is UTF-8, with a header line; comma, semicolon or tab between the cells.
+A cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) is written with an apostrophe before
+it, which is left out when it is read.
 The GeoJSON files say which coordinate system they are in, in a top-level member `"coordinate_system"`: `"WGS84"`, `"GCJ02"`
 (AMap, Tencent) or `"BD09"` (Baidu), or by a GeoJSON `crs` member that names an EPSG code. Maps bought in China are usually
 GCJ02 or BD09, which lie hundreds of metres off: both are converted on import, and the export is always WGS84.

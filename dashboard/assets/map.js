@@ -155,13 +155,25 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
   },
 });
 
-/* A session that ended shows the sign-in page instead of a page that no longer answers. */
+/* A session that ended shows the sign-in page; a server that fails is told: the page would only stay as it was. The notice goes
+   with the first sound answer to what was asked after the failure. */
 (function () {
   const fetched = window.fetch;
-  window.fetch = function () {
+  let asked = 0, failedAt = 0;
+  function note(failed, number) {
+    const place = document.getElementById('unanswered');
+    if (failed) { failedAt = asked; }
+    if (place && (failed || number > failedAt)) { place.hidden = !failed; }
+  }
+  window.fetch = function (what) {
+    const number = ++asked, counts = String((what && what.url) || what).indexOf('/_dash-update-component') >= 0;
     return fetched.apply(this, arguments).then(function (answer) {
       if (answer.status === 401) { window.location.reload(); }
+      if (counts) { note(answer.status >= 500, number); }
       return answer;
+    }, function (error) {
+      if (counts) { note(true, number); }
+      throw error;
     });
   };
 })();

@@ -23,10 +23,12 @@ _ENDS = ("above", "inside", "register", "loan")
 _HIDDEN = frozenset({"observation_id", "quantity"})
 _PERCENT = frozenset(
     {
-        "share_of_normal", "running_share_of_normal", "coverage", "coverage_by_most_favourable_witness", "covenant",
-        "pledge_ratio", "tags_present_share", "reporting_ratio", "working_inverters", "inverter_yield_ratio", "gap", "sigma",
+        "share_of_normal", "running_share_of_normal", "tags_present_share", "reporting_ratio", "working_inverters",
+        "inverter_yield_ratio", "gap", "sigma",
     }
 )
+_MONEY = frozenset({"value", "outstanding"})
+_RATIO = frozenset({"coverage", "coverage_by_most_favourable_witness", "covenant", "pledge_ratio"})
 _VERBS: Mapping[str, AlertState] = {
     "acknowledge": AlertState.ACKNOWLEDGED, "shelve": AlertState.SHELVED, "unshelve": AlertState.OPEN,
     "clear": AlertState.CLEARED,
@@ -119,7 +121,7 @@ def _sides(viewer: Viewer, view: SiteView, charts: Sequence[Chart], alert: Alert
     panels = [
         html.Div(
             [
-                *_facts(viewer, name, facts),
+                *_facts(viewer, name, facts, _currency(view, alert) if name == "loan" else ""),
                 *_image(viewer, _picture_of(name, facts, by_id, behind)),
                 *_course(viewer, view, charts, name, facts),
             ],
@@ -142,11 +144,16 @@ def _picture_of(
     return next((str(one.evidence["png"]) for one in candidates if "png" in one.evidence), None)
 
 
-def _facts(viewer: Viewer, name: str, facts: Mapping[str, object]) -> list[Component]:
+def _currency(view: SiteView, alert: Alert) -> str:
+    """Of the loan an alert is about; empty where it is about none."""
+    return next((one.loan.currency for one in view.loans if one.loan.loan_id == alert.subject_id), "")
+
+
+def _facts(viewer: Viewer, name: str, facts: Mapping[str, object], currency: str) -> list[Component]:
     t = viewer.t
     quantity = str(facts.get("quantity") or "")
     rows = [
-        html.Div([html.Dt(t.named("fact", key)), html.Dd(_value(viewer, key, value, quantity))], className="term")
+        html.Div([html.Dt(t.named("fact", key)), html.Dd(_value(viewer, key, value, quantity, currency))], className="term")
         for key, value in facts.items()
         if key not in _HIDDEN and value is not None and value != ""
     ]
@@ -175,10 +182,14 @@ def _course(
     return [graph(series(told[0], view.site.time_zone, t), label)]
 
 
-def _value(viewer: Viewer, key: str, value: object, quantity: str = "") -> str:
+def _value(viewer: Viewer, key: str, value: object, quantity: str = "", currency: str = "") -> str:
     if isinstance(value, bool):
         return viewer.t("answer.yes" if value else "answer.no")
     if isinstance(value, (int, float)):
+        if key in _RATIO:
+            return viewer.f.ratio(float(value))
+        if currency and key in _MONEY:
+            return viewer.f.money(float(value), currency)
         if key in _PERCENT:
             return viewer.f.percent(float(value))
         unit = unit_of(quantity) if key in ("value", "normal") else ""

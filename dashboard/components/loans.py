@@ -29,7 +29,7 @@ def facts_card(viewer: Viewer, view: SiteView) -> Component:
         terms.append(term(t("site.kwp"), f"{f.number(site.installed_kwp)} kWp"))
     if site.panel_area_m2 is not None:
         terms.append(term(t("site.panels"), f"{f.number(site.panel_area_m2)} m²"))
-    loans = [_loan(viewer, one) for one in view.loans] or [empty(t("loan.none"))]
+    loans = [_loan(viewer, one, site.time_zone) for one in view.loans] or [empty(t("loan.none"))]
     return card(t("site.facts"), html.Dl(terms, className="terms"), html.H3(t("loan.title")), *loans)
 
 
@@ -42,7 +42,7 @@ def _position(viewer: Viewer, site: Site) -> list[Component]:
     return [term(viewer.t(key), f"{at[0, 1]:.5f}, {at[0, 0]:.5f}") for key, at in shown.items()]
 
 
-def _loan(viewer: Viewer, one: LoanView) -> Component:
+def _loan(viewer: Viewer, one: LoanView, zone: str) -> Component:
     t, f = viewer.t, viewer.f
     loan, coverage = one.loan, one.coverage
     terms = [
@@ -55,7 +55,9 @@ def _loan(viewer: Viewer, one: LoanView) -> Component:
         ratio = coverage.value / coverage.outstanding
         broken = covenant is not None and ratio < float(covenant)
         terms.insert(1, term(t("loan.value"), f.money(coverage.value, coverage.currency)))
-        terms.insert(2, term(t("loan.coverage"), html.Span(f.percent(ratio), className="outside" if broken else "")))
+        said = f"{f.ratio(ratio)} {t('loan.below')}" if broken else f.ratio(ratio)
+        terms.insert(2, term(t("loan.coverage"), html.Span(said, className="outside" if broken else "")))
+        terms.insert(3, term(t("loan.as_of"), f.moment(coverage.at, zone)))
     if covenant is not None:
-        terms.append(term(t("loan.covenant"), f.percent(float(covenant))))
+        terms.append(term(t("loan.covenant"), f.ratio(float(covenant))))
     return html.Div([html.H4(loan.loan_id), html.Dl(terms, className="terms")], className="loan")

@@ -216,6 +216,8 @@ TEXTS: Mapping[str, str] = {
     "loan.outstanding": "Outstanding",
     "loan.value": "Verified value",
     "loan.coverage": "Coverage",
+    "loan.below": "(below the least allowed)",
+    "loan.as_of": "Worked out",
     "loan.covenant": "Least allowed",
     "loan.matures": "Matures",
     "loan.branch": "Branch",
@@ -434,6 +436,8 @@ TEXTS: Mapping[str, str] = {
     "problem.database": "The database does not answer",
     "problem.database_remedy": "Nothing can be shown until it does. Tell the operators, then load the page again.",
     "problem.odd": "This page sent a value that cannot be read: {value}. Load the page again.",
+    "problem.unanswered": "The server did not answer: what you did last may not have been recorded, and what is shown may "
+        "be old. Try again in a moment, or load the page again.",
     "problem.back": "Back to the map",
     "tracks.title": "Trips and stops",
     "tracks.key": "From the trackers' positions; times are local to the site. Marks are hints for "

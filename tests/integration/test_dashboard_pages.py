@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 
 from collateral.db import reference
 from collateral.db.alerts import NewAlert, alert, alert_events, raise_alert
+from collateral.db.observations import write_observations
 from collateral.db.pool import Role, connect
 from collateral.domain import AlertState, Portfolio, Priority, Source, SubjectKind, User
 from collateral.errors import InvalidInputError
@@ -231,6 +232,16 @@ def test_charts_show_the_normal_that_the_score_uses(client: FlaskClient, queries
     assert band.middle == median(working) and band.low < band.middle < band.high
     assert vehicles.band == [], "one earlier picture makes no normal"
     assert {source for source, told in witnesses(view, NOW - timedelta(days=30)).items() if told} == set(Source)
+
+
+def test_what_is_said_of_days_to_come_is_not_shown(client: FlaskClient, queries: Queries, database: str) -> None:
+    before = queries.site(viewer(queries, "risk_a"), "S1")
+    assert before is not None and before.observations
+    later = {name: NOW + timedelta(days=days) for name, days in (("valid_from", 1), ("valid_to", 2), ("known_at", 2))}
+    with closing(connect(database, Role.APP)) as connection, connection:
+        write_observations(connection, [replace(before.observations[-1], observation_id=None, **later)])
+    after = queries.site(viewer(queries, "risk_a"), "S1")
+    assert after is not None and after.observations == before.observations
 
 
 def test_acts_on_alerts_are_recorded_in_the_persons_name(client: FlaskClient, queries: Queries, database: str) -> None:

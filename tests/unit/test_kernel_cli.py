@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from collateral.cli import TABLE, load_command, main
-from collateral.errors import ServiceError
+from collateral.command import parse_day, parse_time
+from collateral.errors import ServiceError, UsageError
 from collateral.log import configure_logging, mask_secrets
 
 
@@ -96,6 +100,8 @@ def test_a_failure_is_exit_code_1_with_its_reason(no_services: Path, capsys: pyt
 def test_a_folder_that_is_none_is_a_usage_error(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["portfolio", "import", str(no_services / "nowhere"), "--json"]) == 2
     assert "is not a folder" in json.loads(capsys.readouterr().out)["error"]
+    assert main(["evaluate", "clouds", "--data", str(no_services / "nowhere"), "--json"]) == 2
+    assert "is not a folder" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_status_without_services_says_so(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,6 +118,65 @@ def test_a_mistake_in_the_program_still_ends_as_json(
     shown = capsys.readouterr()
     assert json.loads(shown.out) == {"error": "ZeroDivisionError: division by zero"}
     assert "Traceback" in shown.err
+
+
+def test_ctrl_c_while_packages_are_loaded_ends_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("collateral.cli.importlib.import_module", interrupt)
+    assert main(["models", "verify", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"error": "Interrupted."}
+
+
+@pytest.mark.parametrize("words", [("portfolio", "schema"), ("portfolio", "schema", "--json"), ("--help",)])
+def test_a_reader_that_went_away_is_no_traceback(words: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, "-m", "collateral.cli", *words], stdout=writer, stderr=subprocess.PIPE,
+                              check=False, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_answer_that_finds_no_room_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "collateral.cli", "portfolio", "schema"], stdout=full,
+                              stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "Standard output cannot be written: No space left" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["0206-01-01", "2999-01-01", "2026-13-01", "1.2.2026", ""])
+def test_a_day_that_cannot_be_meant_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_day(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00", "2026-01-01", "now"]
+)
+def test_a_time_that_cannot_be_meant_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="--since"):
+        parse_time(text, "--since")
+
+
+def test_what_is_to_come_cannot_be_observed(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["observe", "--until", "2199-01-01T00:00:00Z", "--json"]) == 2
+    assert "lies in the future" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_number_of_more_than_64_bits_is_still_one_object(
+    no_services: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collateral.portfolio.commands.schema_json", lambda: 10**30)
+    assert main(["portfolio", "schema", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"files": 10**30}
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,3 +196,11 @@ def test_passwords_in_addresses_are_masked(capsys: pytest.CaptureFixture[str]) -
     logging.getLogger("x").warning("no answer from %s", "mqtt://fleet:hunter2@127.0.0.1:1883")
     told = capsys.readouterr().err
     assert "hunter2" not in told and "fleet:***@127.0.0.1" in told and told[10] == "T" and "Z WARNING x " in told
+
+
+def test_a_calibration_that_was_not_made_yet_is_refused(
+    no_services: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    assert main(["devices", "passport", "S1-meter", "--calibrated", "2199-01-01", "--json"]) == 2
+    assert "lies in the future" in json.loads(capsys.readouterr().out)["error"]

@@ -123,6 +123,7 @@ CELLS = [
     ("assets.csv", put(2, 0, "A2"), 3, "Asset A2 is pledged to loan L2 and, in row 2, to loan L1", Severity.ERROR),
     ("assets.csv", put(4, 5, "wr 77"), None, "", None),
     ("assets.csv", put(2, 5, "wr-77"), 3, "serial 'WR-77' is pledged to loan L2 and, in row 2, to", Severity.WARNING),
+    ("assets.csv", put(2, 5, "WR-7-7"), 3, "has the letters and digits of 'WR-7-7' in row 2", Severity.WARNING),
     ("assets.csv", put(3, 6, "gold"), 3, "commodity 'gold' has no row in prices.csv", Severity.ERROR),
     ("assets.csv", put(2, 8, ""), 2, "neither a commodity nor a value", Severity.WARNING),
     ("assets.csv", put(2, 10, "POINT (1 2)"), 2, "corridor of asset A1 is a Point", Severity.ERROR),
@@ -351,6 +352,16 @@ def test_a_projected_crs_is_converted(folder: Path) -> None:
     assert checked.problems == ()
     for found, meant in zip(checked.portfolio.sites, small_portfolio().sites, strict=True):
         assert found.geometry.equals_exact(meant.geometry, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+86 512", "-", "@x", "'=1", "''-a", "'quoted'", "a=b"])
+def test_no_cell_begins_a_formula_in_a_spreadsheet(tmp_path: Path, name: str) -> None:
+    given = small_portfolio()
+    write_folder(replace(given, borrowers=(replace(given.borrowers[0], name=name), *given.borrowers[1:])), tmp_path)
+    with (tmp_path / "borrowers.csv").open(newline="") as file:
+        written = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in written if cell.startswith(("=", "+", "-", "@"))]
+    assert name in {one.name for one in read_folder(tmp_path).portfolio.borrowers}
 
 
 letters = st.characters(categories=("L", "N", "P", "S"), include_characters=" ")

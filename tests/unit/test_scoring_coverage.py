@@ -22,9 +22,10 @@ PRICES = (
 )
 
 
-def verified(diary: Diary, *assets: Asset, with_slots: bool = True) -> list[Verified]:
+def verified(diary: Diary, *assets: Asset, with_slots: bool = True, unit: str = "t") -> list[Verified]:
     slots = slots_of("A1") if with_slots else ()
-    result = evaluate(SiteKind.WAREHOUSE, diary.rows, DAY, DAY, assets=assets, slots=slots)
+    prices = tuple(replace(price, unit=unit) for price in PRICES)
+    result = evaluate(SiteKind.WAREHOUSE, diary.rows, DAY, DAY, assets=assets, slots=slots, prices=prices)
     return result.verified[morning(DAY)]
 
 
@@ -97,6 +98,24 @@ def test_scales_stand_in_for_tags() -> None:
     assert part.basis == "scales" and part.share == pytest.approx(0.7)
 
 
+def test_scales_are_compared_with_all_lots_also_with_those_without_a_serial() -> None:
+    diary = Diary()
+    diary.day("stock_weight_kg", DAY - timedelta(days=1), 100_000.0)
+    lots = make_asset("A1", serial="", quantity=300.0), make_asset("A2", serial="", quantity=100.0)
+    later = make_asset("A3", serial="", quantity=1e6, pledged_on=DAY + timedelta(days=1))
+    assert [part.share for part in verified(diary, *lots, later, with_slots=False)] == [pytest.approx(0.25)] * 2
+
+
+@pytest.mark.parametrize(
+    ("unit", "basis", "share"), [("kg", "scales", 0.7), ("吨", "scales", 0.7e-3), ("piece", "unverified", 0)]
+)
+def test_scales_weigh_what_is_priced_by_weight_in_its_unit(unit: str, basis: str, share: float) -> None:
+    diary = Diary()
+    diary.day("stock_weight_kg", DAY - timedelta(days=1), 70_000.0)
+    (part,) = verified(diary, make_asset("A1", quantity=100_000.0), unit=unit)
+    assert part.basis == basis and part.share == pytest.approx(share)
+
+
 def test_what_nobody_can_see_counts_nothing_but_breaks_no_covenant() -> None:
     (part,) = verified(Diary(), make_asset("A1"))
     assert (part.basis, part.share, part.most) == ("unverified", 0.0, 1.0)
@@ -109,6 +128,13 @@ def test_the_later_of_two_pledges_is_worth_nothing() -> None:
     parts = verified(pictures(20), first, second, future)
     assert [(part.asset.asset_id, part.basis) for part in parts] == [("A1", "slots"), ("A2", "pledged elsewhere")]
     assert covered(parts).value == 0.0
+
+
+def test_a_serial_written_in_another_way_is_the_same_pledge() -> None:
+    first = make_asset("A1", "L2", serial="WR-1-77")
+    parts = verified(pictures(20), first, make_asset("A2", serial="ｗｒ 1/77", pledged_on=DAY),
+                     make_asset("A3", serial="WR-17-7", pledged_on=DAY))
+    assert [part.basis for part in parts] == ["slots", "pledged elsewhere", "unverified"]
 
 
 def test_appraised_assets_take_the_policys_haircut() -> None:

@@ -189,7 +189,7 @@ def test_truck_off_its_route() -> None:
 
 def test_double_pledge_names_the_later_pledge_and_ends_with_it() -> None:
     first = make_asset("A1", serial="WR-1")
-    second = make_asset("A2", "L2", serial="WR-1", pledged_on=ONSET)
+    second = make_asset("A2", "L2", serial="wr 1", pledged_on=ONSET)
     result = evaluate(SiteKind.WAREHOUSE, warehouse().rows, START, date(2026, 8, 10), assets=(first, second))
     step = check_detected(result.transitions, "double_pledge", Priority.HIGH, 3)
     assert step.subject_id == "A2"
