@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from detection.arrays import floats
 from imagery.radiometry import normalise
+from imagery.vectors import length
 
 _WINDOW_M = 2.1
 _REACH_M = 0.6
@@ -104,7 +105,7 @@ def _nearest(first: NDArray[np.float32], second: NDArray[np.float32], reach: int
     one, other = ([floats(band) for band in cv2.split(image)] for image in (first, second))
     for columns, rows in _offsets(reach):
         apart = [a - _moved(b, columns, rows) for a, b in zip(one, other, strict=True)]
-        distance = floats(cv2.magnitude(*apart))
+        distance = length(*apart)
         np.minimum(there, distance, out=there)
         np.minimum(back, _moved(distance, -columns, -rows), out=back)
     return np.asarray(np.maximum(there, back), np.float32)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from imagery.acquisition import Acquisition
 from imagery.grid import GridSpec
+from imagery.vectors import length
 
 OVERVIEW_GSD_M = 0.6
 _CLOUD_LUMINANCE = 185
@@ -388,9 +389,8 @@ def _local_deviation(image: NDArray[np.uint8], radius: float) -> NDArray[np.floa
 def _gradient(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Grey levels per pixel."""
     values = image.astype(np.float32)
-    dx = cv2.Sobel(values, cv2.CV_32F, 1, 0, scale=1 / 8)
-    dy = cv2.Sobel(values, cv2.CV_32F, 0, 1, scale=1 / 8)
-    return np.asarray(cv2.magnitude(dx, dy), np.float32)
+    across, down = (np.asarray(cv2.Sobel(values, cv2.CV_32F, *order, scale=1 / 8), np.float32) for order in ((1, 0), (0, 1)))
+    return length(across, down)
 
 
 def _disc(radius_px: float) -> NDArray[np.uint8]:

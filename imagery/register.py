@@ -17,6 +17,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from imagery.grid import NO_SHIFT, GridSpec, MapShift, apply_affine, compose
+from imagery.vectors import length
 
 MAX_SHIFT_M = 10.0
 """A larger displacement of the window's centre is not searched for."""
@@ -123,7 +124,7 @@ def _edges(image: NDArray[np.uint8], known: NDArray[np.bool_], poleward: float) 
     values = cv2.GaussianBlur(image, (0, 0), 1.0).astype(np.float32)
     across, down = (np.asarray(cv2.Sobel(values, cv2.CV_32F, *order), np.float32) for order in ((1, 0), (0, 1)))
     down = np.where(down * poleward > 0, np.float32(_SHADE_WEIGHT) * down, down)
-    gradient = np.asarray(cv2.magnitude(across, down), np.float32)
+    gradient = length(across, down)
     core = cv2.erode(known.astype(np.uint8), np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     if not core.any():
         return np.zeros(image.shape, np.float32)
