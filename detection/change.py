@@ -21,6 +21,7 @@ from shapely import GeometryCollection
 from shapely.affinity import scale
 from shapely.geometry.base import BaseGeometry
 
+from collateral.errors import InvalidInputError
 from detection.change_maps import ChangeMaps, Grey, change_maps
 from detection.locate import Located, locate_mask
 from imagery.grid import GridSpec, PixelSize
@@ -109,7 +110,12 @@ class Change:
 
 
 def find_changes(before: View, after: View, inside: BaseGeometry | None = None) -> list[Change]:
-    """Changes between two views on one grid, largest first; with `inside` only what lies mostly in that polygon."""
+    """Changes between two views on one grid, largest first; with `inside` only what lies mostly in that polygon.
+
+    Raises `InvalidInputError` when the views lie on different grids.
+    """
+    if before.grid != after.grid:
+        raise InvalidInputError(f"Views on {before.grid} and on {after.grid} cannot be compared; read both on one grid.")
     valid = before.valid & after.valid
     roofed = np.maximum(before.roof, after.roof) >= _NOT
     maps = change_maps(before.rgb, after.rgb, valid, before.grid.gsd_m, roofed)

@@ -77,6 +77,8 @@ def align(
         grid: of both.
         usable: rows x columns, False where the picture shows cloud or nothing.
         reach_m: largest displacement of the centre that is searched for and accepted.
+
+    With an edge of less than 32 pixels nothing is aligned.
     """
     known = (reference > 0) & (picture > 0)
     if usable is not None:
@@ -84,7 +86,7 @@ def align(
     poleward = 1.0 if 32701 <= grid.epsg <= 32760 else -1.0
     moving = _edges(picture, (picture > 0) if usable is None else (picture > 0) & usable, poleward)
     fixed = _edges(reference, reference > 0, poleward)
-    if not moving.any() or not fixed.any() or known.sum() < 256:
+    if min(picture.shape) < _BLOCK_PX[0] or not moving.any() or not fixed.any() or known.sum() < 256:
         return Alignment(False, NO_SHIFT, 0.0)
     reach_px = reach_m / grid.gsd_m
     best = _refined(moving, fixed, _upright(moving, fixed, reach_px))
