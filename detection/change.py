@@ -30,6 +30,8 @@ from imagery.target import mask_inside
 GSD_M = 0.3
 KINDS = ("stock", "vehicles", "roof", "construction", "other")
 APPEARED, VANISHED, MOVED, ALTERED = "appeared", "vanished", "moved", "altered"
+_RIM_M = 3.0
+"""So near to what one date does not show nothing is compared."""
 _SURE, _NOT = 0.5, 0.35
 """A class is there above the first, and was not there when no pixel nearby reached the second."""
 _NEAR_M = 0.9
@@ -116,7 +118,7 @@ def find_changes(before: View, after: View, inside: BaseGeometry | None = None) 
     """
     if before.grid != after.grid:
         raise InvalidInputError(f"Views on {before.grid} and on {after.grid} cannot be compared; read both on one grid.")
-    valid = before.valid & after.valid
+    valid = comparable(before, after)
     roofed = np.maximum(before.roof, after.roof) >= _NOT
     maps = change_maps(before.rgb, after.rgb, valid, before.grid.gsd_m, roofed)
     differ = valid & ((maps.structure > _STRUCTURE) | (maps.chroma > _CHROMA) | (np.abs(maps.lightness) > _LIGHTNESS))
@@ -133,6 +135,14 @@ def find_changes(before: View, after: View, inside: BaseGeometry | None = None) 
     return sorted(_with_moves(found), key=lambda item: -item.area_m2)
 
 
+def comparable(before: View, after: View) -> Mask:
+    """Pixels of which both dates show the ground and what lies around it.
+
+    Beside a hole, cloud or the scene's border a thing is cut off, and what the networks say of its rest is of no thing.
+    """
+    return np.asarray(cv2.erode((before.valid & after.valid).astype(np.uint8), _disc(_RIM_M / before.grid.gsd_m)) > 0, np.bool_)
+
+
 def _vehicles(before: View, after: View, valid: Mask) -> list[Change]:
     found: list[Change] = []
     for there, elsewhere, direction in ((after, before, APPEARED), (before, after, VANISHED)):
@@ -146,7 +156,7 @@ def _vehicles(before: View, after: View, valid: Mask) -> list[Change]:
                 continue
             core = scale(item.geometry, _BOX_CORE, _BOX_CORE)
             part, pixels = _patch(core, there.grid)
-            if pixels.any() and (pixels & valid[part]).sum() > 0.5 * pixels.sum():
+            if pixels.any() and valid[part][pixels].all():
                 found.append(Change("vehicles", direction, core, item.confidence, _colour(there.lab[part], pixels)))
     return found
 
@@ -175,7 +185,7 @@ def _of_class(
         ((classes[1], classes[0]), after, APPEARED), ((classes[0], classes[1]), before, VANISHED)
     ):
         near = np.asarray(cv2.dilate(was, reach))
-        mask = (there >= _SURE) & (near < _NOT) & before.valid & after.valid
+        mask = (there >= _SURE) & (near < _NOT) & maps.valid
         # Where goods stood close by, the strip next to them is left out by `near`; it is given back from inside.
         grown = cv2.dilate(mask.astype(np.uint8), reach) > 0
         mask = _opened(grown & (there >= _SURE) & (was < _NOT), 0.5 / grid.gsd_m)

@@ -11,7 +11,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from collateral.domain import Observation, Quality, SiteKind
-from detection.change import Change, View, find_changes
+from detection.change import Change, View, comparable, find_changes
 from detection.change_views import DatedView, ViewStore, make_view
 from detection.consumers import method_of
 from detection.evidence import write_evidence
@@ -145,16 +145,15 @@ def _estimate(cover: Cover) -> Estimate:
 
 
 def _unseen_m2(before: View, after: View, site: BaseGeometry) -> float:
-    """Area of the site that one of the two dates did not show, square metres."""
+    """Area of the site that was not compared because one of the two dates does not show it, square metres."""
     inside = mask_inside(site, after.grid)
-    seen = inside & before.valid & after.valid
-    return float(site.area) * (1 - int(seen.sum()) / max(int(inside.sum()), 1))
+    return float(site.area) * (1 - int((inside & comparable(before, after)).sum()) / max(int(inside.sum()), 1))
 
 
 def changed_area(changes: Sequence[Change], unseen_m2: float) -> Estimate:
     """Area of the changes that are not vehicles: at least what their confidences say, at most what may be missed more.
 
-    `unseen_m2`: of the site, not shown on one of the two dates; all of it may have changed.
+    `unseen_m2`: of the site, not compared; all of it may have changed.
     """
     areas = [(item.area_m2, item.confidence) for item in changes if item.kind != "vehicles"]
     value = sum(area for area, _ in areas)

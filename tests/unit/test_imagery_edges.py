@@ -21,6 +21,7 @@ from data_samples.render import render_image, render_scene
 from data_samples.scene_model import MapShift, SceneState
 from detection.change import Change, View, find_changes
 from detection.ground_consumer import _unseen_m2, changed_area
+from detection.locate import Located
 from imagery.grid import GridSpec, PixelSize
 from imagery.quality import Overview, Verdict, assess, clouds
 from imagery.reference import overview_grid, overview_of
@@ -111,18 +112,34 @@ def view(grid: GridSpec, valid: NDArray[np.bool_]) -> View:
 def test_what_either_date_did_not_show_may_have_changed() -> None:
     every = np.ones((160, 160), np.bool_)
     east, south = every.copy(), every.copy()
-    east[:, 120:], south[80:] = False, False
+    east[:, 130:], south[90:] = False, False
     shown = view(GRID, every)
     assert _unseen_m2(shown, shown, HERE) == 0.0
     assert _unseen_m2(view(GRID, east), shown, HERE) == _unseen_m2(shown, view(GRID, east), HERE)
     unseen_m2 = _unseen_m2(view(GRID, east), view(GRID, south), HERE)
-    assert unseen_m2 == pytest.approx(48 * 48 * (1 - 0.75 * 0.5))
+    assert unseen_m2 == pytest.approx(48 * 48 * (1 - 0.75 * 0.5))  # 3 m beside a hole are not compared
     nothing = changed_area([], unseen_m2)
     assert (nothing.value, nothing.lower, nothing.upper) == (0.0, 0.0, unseen_m2)
     heap = Change("other", "altered", box(350_010, 3_450_010, 350_020, 3_450_020), 0.8, (50.0, 0.0, 0.0))
     estimate = changed_area([heap, replace(heap, kind="vehicles")], unseen_m2)
     assert (estimate.value, estimate.lower) == pytest.approx((100.0, 80.0))
     assert estimate.upper == pytest.approx(115.0 + unseen_m2)
+
+
+def test_what_a_hole_cuts_off_has_not_changed() -> None:
+    every = np.ones((160, 160), np.bool_)
+    hole = every.copy()
+    hole[:, 100:] = False
+    whole = Located(box(350_020, 3_450_020, 350_032, 3_450_023), 32651, 0.9, "heavy", 12.0)
+    rest = Located(box(350_020, 3_450_020, 350_030, 3_450_023), 32651, 0.9, "heavy", 10.0)
+    dark = np.full((160, 160, 3), 120, np.uint8)
+    dark[:, 100:] = 0
+    said = np.zeros((160, 160), np.float32)
+    said[20:60, 92:100] = 0.9
+    before = replace(view(GRID, every), vehicles=(whole,))
+    after = replace(view(GRID, hole), rgb=dark, goods=said, vehicles=(rest,))
+    assert find_changes(before, after) == find_changes(after, before) == []
+    assert find_changes(before, view(GRID, every))[0].direction == "vanished"
 
 
 def test_views_on_different_grids_are_not_compared() -> None:
