@@ -261,7 +261,7 @@ def _kept(
 
 
 def _sharpness(luminance: NDArray[np.uint8], where: NDArray[np.bool_], known: NDArray[np.bool_]) -> float:
-    """See `QualityFigures.sharpness`; measured `where`, from the known pixels alone: the edge of what is missing is no detail."""
+    """See `QualityFigures.sharpness`; measured `where`, from known pixels alone: a hole's edge is no detail."""
     if where.sum() < 16:
         return 0.0
     soft, softer, softest = (_blurred(luminance, known, sigma) for sigma in (1.0, 2.0, 5.0))
