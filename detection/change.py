@@ -21,6 +21,7 @@ from shapely import GeometryCollection
 from shapely.affinity import scale
 from shapely.geometry.base import BaseGeometry
 
+from collateral.errors import InvalidInputError
 from detection.change_maps import ChangeMaps, Grey, change_maps
 from detection.locate import Located, locate_mask
 from imagery.grid import GridSpec, PixelSize
@@ -29,6 +30,10 @@ from imagery.target import mask_inside
 GSD_M = 0.3
 KINDS = ("stock", "vehicles", "roof", "construction", "other")
 APPEARED, VANISHED, MOVED, ALTERED = "appeared", "vanished", "moved", "altered"
+_RIM_M = 3.0
+"""So near to what one date does not show no ground is compared, and ..."""
+_CUT_OFF_M = 0.6
+"""... a box so near to it is one of a vehicle that may be cut off."""
 _SURE, _NOT = 0.5, 0.35
 """A class is there above the first, and was not there when no pixel nearby reached the second."""
 _NEAR_M = 0.9
@@ -109,12 +114,17 @@ class Change:
 
 
 def find_changes(before: View, after: View, inside: BaseGeometry | None = None) -> list[Change]:
-    """Changes between two views on one grid, largest first; with `inside` only what lies mostly in that polygon."""
-    valid = before.valid & after.valid
+    """Changes between two views on one grid, largest first; with `inside` only what lies mostly in that polygon.
+
+    Raises `InvalidInputError` when the views lie on different grids.
+    """
+    if before.grid != after.grid:
+        raise InvalidInputError(f"Views on {before.grid} and on {after.grid} cannot be compared; read both on one grid.")
+    valid = comparable(before, after)
     roofed = np.maximum(before.roof, after.roof) >= _NOT
     maps = change_maps(before.rgb, after.rgb, valid, before.grid.gsd_m, roofed)
     differ = valid & ((maps.structure > _STRUCTURE) | (maps.chroma > _CHROMA) | (np.abs(maps.lightness) > _LIGHTNESS))
-    vehicles = _vehicles(before, after, valid)
+    vehicles = _vehicles(before, after)
     stock = _of_class("stock", before, after, (before.goods, after.goods), differ, maps)
     roofs = _roofs(before, after, maps, differ)
     built = [*vehicles, *_halls(before, after, maps, differ, roofs)]
@@ -127,7 +137,18 @@ def find_changes(before: View, after: View, inside: BaseGeometry | None = None) 
     return sorted(_with_moves(found), key=lambda item: -item.area_m2)
 
 
-def _vehicles(before: View, after: View, valid: Mask) -> list[Change]:
+def comparable(before: View, after: View) -> Mask:
+    """Pixels where the ground is compared: both dates show it and what lies around it.
+
+    Beside a hole, cloud or the scene's border a thing is cut off, and what the networks say of its rest is of no thing.
+    """
+    both = (before.valid & after.valid).astype(np.uint8)
+    return np.asarray(cv2.erode(both, _disc(_RIM_M / before.grid.gsd_m)) > 0, np.bool_)
+
+
+def _vehicles(before: View, after: View) -> list[Change]:
+    """Those that stand on one date only, where both dates show all of the ground under and around them."""
+    valid = before.valid & after.valid
     found: list[Change] = []
     for there, elsewhere, direction in ((after, before, APPEARED), (before, after, VANISHED)):
         places = shapely.centroid([item.geometry for item in elsewhere.vehicles])
@@ -138,9 +159,10 @@ def _vehicles(before: View, after: View, valid: Mask) -> list[Change]:
             near = np.flatnonzero(apart < _SAME_PLACE_M + 2 * _length_m(item))
             if any(_same_place(item, elsewhere.vehicles[number]) for number in near):
                 continue
+            around, near_by = _patch(item.geometry.buffer(_CUT_OFF_M), there.grid)
             core = scale(item.geometry, _BOX_CORE, _BOX_CORE)
             part, pixels = _patch(core, there.grid)
-            if pixels.any() and (pixels & valid[part]).sum() > 0.5 * pixels.sum():
+            if pixels.any() and valid[around][near_by].all():
                 found.append(Change("vehicles", direction, core, item.confidence, _colour(there.lab[part], pixels)))
     return found
 
@@ -169,7 +191,7 @@ def _of_class(
         ((classes[1], classes[0]), after, APPEARED), ((classes[0], classes[1]), before, VANISHED)
     ):
         near = np.asarray(cv2.dilate(was, reach))
-        mask = (there >= _SURE) & (near < _NOT) & before.valid & after.valid
+        mask = (there >= _SURE) & (near < _NOT) & maps.valid
         # Where goods stood close by, the strip next to them is left out by `near`; it is given back from inside.
         grown = cv2.dilate(mask.astype(np.uint8), reach) > 0
         mask = _opened(grown & (there >= _SURE) & (was < _NOT), 0.5 / grid.gsd_m)

@@ -103,11 +103,11 @@ def _nearest(first: NDArray[np.float32], second: NDArray[np.float32], reach: int
     back = there.copy()
     one, other = ([floats(band) for band in cv2.split(image)] for image in (first, second))
     for columns, rows in _offsets(reach):
-        apart = [a - _moved(b, columns, rows) for a, b in zip(one, other, strict=True)]
-        distance = floats(cv2.magnitude(*apart))
-        np.minimum(there, distance, out=there)
-        np.minimum(back, _moved(distance, -columns, -rows), out=back)
-    return np.asarray(np.maximum(there, back), np.float32)
+        across, down = (a - _moved(b, columns, rows) for a, b in zip(one, other, strict=True))
+        squared = across * across + down * down  # not cv2.magnitude: see imagery.vectors
+        np.minimum(there, squared, out=there)
+        np.minimum(back, _moved(squared, -columns, -rows), out=back)
+    return np.asarray(np.sqrt(np.maximum(there, back)), np.float32)
 
 
 def _moved(values: NDArray[np.float32], columns: int, rows: int) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from collateral.domain import Observation, Quality, SiteKind
-from detection.change import Change, View, find_changes
+from detection.change import Change, View, comparable, find_changes
 from detection.change_views import DatedView, ViewStore, make_view
 from detection.consumers import method_of
 from detection.evidence import write_evidence
@@ -68,8 +68,9 @@ class GroundConsumer:
         figures: dict[str, object] = {**said, **files.as_dict(), "changes": len(changes), "not_compared": why}
         if earlier is not None:
             listed = self._write_changes(files.geojson, changes, earlier, view)
-            told = {**evidence, **listed}
-            rows.append(observation(window, "changed_area_m2", method, _changed(changes, window), told))
+            unseen_m2 = _unseen_m2(earlier.view, view, window.target.polygon)
+            told = {**evidence, **listed, "unseen_m2": round(unseen_m2, 1)}
+            rows.append(observation(window, "changed_area_m2", method, changed_area(changes, unseen_m2), told))
             figures |= {"since": earlier.acquired_at.isoformat(), "by_kind": listed["by_kind"]}
         return WindowReading(tuple(rows), figures)
 
@@ -143,12 +144,20 @@ def _estimate(cover: Cover) -> Estimate:
     return Estimate(cover.value, cover.lower, cover.upper)
 
 
-def _changed(changes: Sequence[Change], window: SiteWindow) -> Estimate:
-    """Area of the changes that are not vehicles: at least what their confidences say, at most what may be missed more."""
+def _unseen_m2(before: View, after: View, site: BaseGeometry) -> float:
+    """Area of the site that was not compared because one of the two dates does not show it, square metres."""
+    inside = mask_inside(site, after.grid)
+    return float(site.area) * (1 - int((inside & comparable(before, after)).sum()) / max(int(inside.sum()), 1))
+
+
+def changed_area(changes: Sequence[Change], unseen_m2: float) -> Estimate:
+    """Area of the changes that are not vehicles: at least what their confidences say, at most what may be missed more.
+
+    `unseen_m2`: of the site, not compared; all of it may have changed.
+    """
     areas = [(item.area_m2, item.confidence) for item in changes if item.kind != "vehicles"]
     value = sum(area for area, _ in areas)
-    hidden = window.hidden_share * float(window.target.polygon.area)
-    return Estimate(value, sum(area * sure for area, sure in areas), value * (1 + _MISSED) + hidden)
+    return Estimate(value, sum(area * sure for area, sure in areas), value * (1 + _MISSED) + unseen_m2)
 
 
 def _located(item: Change, view: View) -> Located:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from imagery.acquisition import Acquisition
 from imagery.grid import GridSpec
+from imagery.vectors import length
 
 OVERVIEW_GSD_M = 0.6
 _CLOUD_LUMINANCE = 185
@@ -237,9 +238,9 @@ def _figures(
     whole = luminance[seen]
     values = luminance[clear] if clear.sum() >= 16 else whole
     dark, low, middle, high = (float(v) for v in np.percentile(values, (1, 5, 50, 95)))
-    contrast_kept, sharpness_kept = _kept(luminance, reference, clear)
+    contrast_kept, sharpness_kept = _kept(luminance, reference, clear, overview.valid)
     return QualityFigures(
-        nodata, cloud, high - low, dark, middle, _sharpness(luminance, clear), high,
+        nodata, cloud, high - low, dark, middle, _sharpness(luminance, clear, overview.valid), high,
         float(np.mean(np.sort(overview.rgb[seen], axis=1)[:, 1] >= _SATURATED)),
         float(np.mean(shaded[clear])) if shaded is not None and clear.any() else 0.0,
         contrast_kept, sharpness_kept, float(np.subtract(*np.percentile(whole, (95, 5)))), float(np.median(whole)),
@@ -248,23 +249,34 @@ def _figures(
 
 
 def _kept(
-    luminance: NDArray[np.uint8], reference: NDArray[np.uint8] | None, clear: NDArray[np.bool_]
+    luminance: NDArray[np.uint8], reference: NDArray[np.uint8] | None, clear: NDArray[np.bool_], valid: NDArray[np.bool_]
 ) -> tuple[float | None, float | None]:
     """Contrast and sharpness over the reference's, where both show clear ground."""
     if reference is None or (both := clear & (reference > 0)).sum() < 256:
         return None, None
+    known = valid & (reference > 0)
     now, then = (float(np.subtract(*np.percentile(image[both], (95, 5)))) for image in (luminance, reference))
-    sharp, usual = (_sharpness(image, both) for image in (luminance, reference))
+    sharp, usual = (_sharpness(image, both, known) for image in (luminance, reference))
     return now / max(then, 1.0), sharp / max(usual, 1e-6)
 
 
-def _sharpness(luminance: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
+def _sharpness(luminance: NDArray[np.uint8], where: NDArray[np.bool_], known: NDArray[np.bool_]) -> float:
+    """See `QualityFigures.sharpness`; measured `where`, from known pixels alone: a hole's edge is no detail."""
     if where.sum() < 16:
         return 0.0
-    values = luminance.astype(np.float32)
-    soft, softer, softest = (cv2.GaussianBlur(values, (0, 0), sigma) for sigma in (1.0, 2.0, 5.0))
-    fine, coarse = (np.asarray(part)[where].astype(np.float64) for part in (soft - softer, softer - softest))
+    soft, softer, softest = (_blurred(luminance, known, sigma) for sigma in (1.0, 2.0, 5.0))
+    fine, coarse = (part[where].astype(np.float64) for part in (soft - softer, softer - softest))
     return float(np.sqrt(np.mean(fine * fine)) / max(float(np.sqrt(np.mean(coarse * coarse))), 1e-6))
+
+
+def _blurred(image: NDArray[np.uint8], known: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
+    """Gaussian mean of the known pixels around each."""
+    if known.all():
+        return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma), np.float32)
+    total, share = (
+        cv2.GaussianBlur(layer.astype(np.float32), (0, 0), sigma) for layer in (np.where(known, image, 0), known)
+    )
+    return np.asarray(total / np.maximum(share, 1e-6), np.float32)
 
 
 def clouds(overview: Overview, reference: NDArray[np.uint8] | None = None) -> NDArray[np.bool_]:
@@ -388,9 +400,8 @@ def _local_deviation(image: NDArray[np.uint8], radius: float) -> NDArray[np.floa
 def _gradient(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Grey levels per pixel."""
     values = image.astype(np.float32)
-    dx = cv2.Sobel(values, cv2.CV_32F, 1, 0, scale=1 / 8)
-    dy = cv2.Sobel(values, cv2.CV_32F, 0, 1, scale=1 / 8)
-    return np.asarray(cv2.magnitude(dx, dy), np.float32)
+    across, down = (np.asarray(cv2.Sobel(values, cv2.CV_32F, *order, scale=1 / 8), np.float32) for order in ((1, 0), (0, 1)))
+    return length(across, down)
 
 
 def _disc(radius_px: float) -> NDArray[np.uint8]:

@@ -39,6 +39,8 @@ REPLACED_AFTER = 3
 _APART = timedelta(hours=12)
 """Strays count once in this time: one delivery cut into several files is one picture."""
 _MOST_STRAYS = 6
+_LEAST_EDGE_M = 48.0
+"""Shortest edge of the window that is aligned: a small site alone has too little structure to tell where it lies."""
 FIRST = "first"
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
@@ -61,13 +63,18 @@ class Reference:
         return FIRST if self.valid_from is None else f"{self.valid_from:%Y%m%dT%H%M%SZ}"
 
 
+def overview_grid(target: SiteTarget) -> GridSpec:
+    """The grid on which windows of a site are judged and aligned."""
+    return target.grid(OVERVIEW_GSD_M, least_edge_m=_LEAST_EDGE_M)
+
+
 def overview_of(scene: SceneFile, target: SiteTarget) -> tuple[Overview, ReadCost]:
     """A scene's window of one site on the overview grid.
 
     Raises:
         WindowUnreadableError: the pixels cannot be had.
     """
-    grid = target.grid(OVERVIEW_GSD_M)
+    grid = overview_grid(target)
     pixels = read_pixels(scene.facts, grid)
     return Overview(grid, pixels.rgb, pixels.valid, mask_inside(target.polygon, grid)), pixels.cost
 
@@ -159,7 +166,7 @@ def _read(meta: Path, target: SiteTarget) -> Reference | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, cv2.error):
         return None
     whole = luminance is not None and luminance.shape == (grid.size.height, grid.size.width)
-    if not whole or grid != target.grid(OVERVIEW_GSD_M):
+    if not whole or grid != overview_grid(target):
         return None  # the file is damaged or the polygon was changed: made anew
     return Reference(grid, np.asarray(luminance, np.uint8), scene_ids, valid_from)
 

@@ -17,6 +17,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from imagery.grid import NO_SHIFT, GridSpec, MapShift, apply_affine, compose
+from imagery.vectors import length
 
 MAX_SHIFT_M = 10.0
 """A larger displacement of the window's centre is not searched for."""
@@ -76,6 +77,8 @@ def align(
         grid: of both.
         usable: rows x columns, False where the picture shows cloud or nothing.
         reach_m: largest displacement of the centre that is searched for and accepted.
+
+    With an edge of less than 32 pixels nothing is aligned.
     """
     known = (reference > 0) & (picture > 0)
     if usable is not None:
@@ -83,7 +86,7 @@ def align(
     poleward = 1.0 if 32701 <= grid.epsg <= 32760 else -1.0
     moving = _edges(picture, (picture > 0) if usable is None else (picture > 0) & usable, poleward)
     fixed = _edges(reference, reference > 0, poleward)
-    if not moving.any() or not fixed.any() or known.sum() < 256:
+    if min(picture.shape) < _BLOCK_PX[0] or not moving.any() or not fixed.any() or known.sum() < 256:
         return Alignment(False, NO_SHIFT, 0.0)
     reach_px = reach_m / grid.gsd_m
     best = _refined(moving, fixed, _upright(moving, fixed, reach_px))
@@ -123,7 +126,7 @@ def _edges(image: NDArray[np.uint8], known: NDArray[np.bool_], poleward: float) 
     values = cv2.GaussianBlur(image, (0, 0), 1.0).astype(np.float32)
     across, down = (np.asarray(cv2.Sobel(values, cv2.CV_32F, *order), np.float32) for order in ((1, 0), (0, 1)))
     down = np.where(down * poleward > 0, np.float32(_SHADE_WEIGHT) * down, down)
-    gradient = np.asarray(cv2.magnitude(across, down), np.float32)
+    gradient = length(across, down)
     core = cv2.erode(known.astype(np.uint8), np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     if not core.any():
         return np.zeros(image.shape, np.float32)

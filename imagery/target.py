@@ -33,9 +33,11 @@ class SiteTarget:
     yard_polygons: Mapping[str, BaseGeometry] = field(default_factory=dict)
     """slot_id of a yard (ground without marked places) -> polygon in metres of `site.utm_epsg`."""
 
-    def grid(self, gsd_m: float, multiple: int = 1) -> GridSpec:
-        """The site's window on a grid of this pixel; the same every time."""
-        return grid_over(self.polygon, self.site.utm_epsg, gsd_m, MARGIN_M, multiple)
+    def grid(self, gsd_m: float, multiple: int = 1, least_edge_m: float = 0.0) -> GridSpec:
+        """The site's window on a grid of this pixel, no edge shorter than `least_edge_m`; the same every time."""
+        west, south, east, north = self.polygon.bounds
+        margin_m = max(MARGIN_M, (least_edge_m - min(east - west, north - south)) / 2)
+        return grid_over(self.polygon, self.site.utm_epsg, gsd_m, margin_m, multiple)
 
 
 def site_targets(sites: Iterable[Site], slots: Iterable[Slot]) -> list[SiteTarget]:
