@@ -145,7 +145,7 @@ def test_filters_stay_after_back_and_what_was_asked_for_after_signing_in(
     page.go_back()
     expect(page.locator("#filter-text")).to_have_value("plant", timeout=60_000)
     expect(items).to_have_count(1, timeout=60_000)
-    expect(page.locator("#site-map .leaflet-marker-icon")).to_have_count(1, timeout=60_000)
+    expect(page.locator("#site-map .pin")).to_have_count(1, timeout=60_000)
     page.goto(f"{dashboard_url}/alerts")
     boxes = page.locator(".page-alerts input[type=checkbox]")
     first = boxes.first

@@ -362,6 +362,9 @@ def test_the_exported_list_is_private_whatever_was_there(pool: Pool, tmp_path: P
     with pool:
         issue(pool, "m1", "ann")
         assert export_accounts(pool, path) == 1
+        with pytest.raises(ServiceError, match="check that its folder is there"):
+            export_accounts(pool, tmp_path / "mistyped" / "passwords")
+    assert not (tmp_path / "mistyped").exists()
     assert path.stat().st_mode & 0o777 == 0o600 and path.read_text().startswith("m1:$7$")
 
 
