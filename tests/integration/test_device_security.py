@@ -126,6 +126,9 @@ def test_a_password_in_a_file_outlives_a_command_that_is_refused(
     monkeypatch.setenv("COLLATERAL_RUNTIME", str(tmp_path))
     monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
     word = tmp_path / "word"
+    assert main(["devices", "rotate", "ghost", "--out", str(word)]) == 1
+    assert not word.exists(), "no empty file for a device that is not there"
+    capsys.readouterr()
     command = ["devices", "commission", "m1", "--out", str(word)]
     assert main(command) == 0
     kept = word.read_text()
