@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from flask import Flask, Response, current_app, redirect, render_template, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
@@ -84,10 +84,13 @@ def local_path(target: str | None) -> str:
     """`target` when it is a path on this server, else the start page: no one is sent elsewhere after signing in."""
     if not target or "\\" in target or any(ord(letter) < 32 for letter in target):
         return "/"
-    parts = urlsplit(target)
-    if parts.scheme or parts.netloc or not parts.path.startswith("/") or parts.path.startswith("//"):
-        return "/"
-    return target
+    # Browsers take every address that begins with two slashes or more for another server's.
+    return target if target.startswith("/") and not target.startswith("//") else "/"
+
+
+def with_next(address: str, target: str) -> str:
+    """`address` that leads on to the path `target`; what the path asks for (`?a=1&b=2`) stays its own."""
+    return address if target == "/" else f"{address}?next={quote(target, safe='/')}"
 
 
 def secret_key(settings: Settings) -> str:
@@ -166,8 +169,7 @@ def _require_sign_in() -> AnyResponse | None:
     if current_user.is_authenticated:
         return None
     if request.method == "GET" and not path.startswith(("/_dash", "/_reload", "/data/", "/evidence/")):
-        wanted = request.full_path.rstrip("?")
-        return redirect("/login" if wanted == "/" else f"/login?next={wanted}")
+        return redirect(with_next("/login", request.full_path.rstrip("?")))
     return Response("sign in", 401, mimetype="text/plain")
 
 
@@ -216,7 +218,7 @@ def _form(target: str, problem: str | None = None) -> str:
     other = next(name for name in CATALOGUES if name != t.locale)
     return render_template(
         "login.html", t=t, locale=t.locale, token=form_token(), target=target, problem=problem, other=other,
-        username=request.form.get("username", ""),
+        username=request.form.get("username", ""), switch=with_next(f"/language/{other}", with_next("/login", target)),
     )
 
 

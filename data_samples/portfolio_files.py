@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -31,6 +30,7 @@ from collateral.domain import (
     Slot,
     User,
 )
+from collateral.portfolio.folder import table_bytes
 from data_samples.calendar import CALENDAR, HOLIDAY_NAMES
 from data_samples.clock import Clock, stream
 from data_samples.companies import BRANCHES, COMMODITIES, COMPANIES, KIND_NAMES, TIES, USERS
@@ -239,13 +239,11 @@ def write_portfolio_files(portfolio: Portfolio, folder: Path, until: date) -> No
         _write_csv(folder / f"{name}.csv", row, items)
     _write_geojson(folder / "sites.geojson", portfolio.sites)
     _write_geojson(folder / "slots.geojson", portfolio.slots)
-    with (folder / "holidays.csv").open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(("calendar", "day", "name"))
-        writer.writerows((CALENDAR, day.isoformat(), name) for day, name in sorted(HOLIDAY_NAMES.items()))
+    holidays = ((CALENDAR, day.isoformat(), name) for day, name in sorted(HOLIDAY_NAMES.items()))
+    (folder / "holidays.csv").write_bytes(table_bytes(("calendar", "day", "name"), holidays))
 
 
-def _cell(value: object) -> object:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, BaseGeometry):
@@ -254,15 +252,13 @@ def _cell(value: object) -> object:
         return ";".join(str(item) for item in value)
     if isinstance(value, bool):
         return str(value).lower()
-    return value.isoformat() if isinstance(value, date) else value
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _write_csv(path: Path, row: type[Any], items: Sequence[Any]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        names = [column.name for column in fields(row)]
-        writer.writerow(["corridor_wkt" if name == "corridor" else name for name in names])
-        writer.writerows([_cell(getattr(item, name)) for name in names] for item in items)
+    names = [column.name for column in fields(row)]
+    header = ["corridor_wkt" if name == "corridor" else name for name in names]
+    path.write_bytes(table_bytes(header, ([_cell(getattr(item, name)) for name in names] for item in items)))
 
 
 def _write_geojson(path: Path, items: Sequence[Site] | Sequence[Slot]) -> None:

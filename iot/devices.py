@@ -149,9 +149,12 @@ def revoke(pool: Pool, device_id: str, by: str) -> None:
 
 
 def export_accounts(pool: Pool, path: Path) -> int:
-    """Writes `id:hash` lines for a broker of one's own (Mosquitto's password file format). Returns how many."""
+    """Writes `id:hash` lines for a broker of one's own (Mosquitto's password file format). Returns how many.
+
+    Raises:
+        ServiceError: the file cannot be written, or its folder is not there.
+    """
     with pool.connection() as connection:
         hashes = devices.valid_hashes(connection)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_private(path, "".join(f"{name}:{value}\n" for name, value in hashes.items()))
     return len(hashes)

@@ -166,9 +166,11 @@ def _issue(args: argparse.Namespace, settings: Settings, passport: Passport | No
 
 
 def _try(path: Path) -> None:
-    """Writes an empty file there; beside it where there is one, which may hold a password that is kept nowhere else."""
+    """Writes an empty file there and takes it away; beside it where there is one, which may hold a password that is kept
+    nowhere else."""
     if not path.is_file():
         write_private(path, "")
+        path.unlink()
         return
     spare = path.with_name(f".{path.name}.try")
     write_private(spare, "")

@@ -42,6 +42,9 @@ _LOG = logging.getLogger("iot.ingest")
 TICK_S = 0.5
 REPORT_S = 60.0
 SMALLEST_BATCH = 100
+SHORT_LIFE_S = 2.0
+SHORT_LIVES = 3
+"""So many connections in a row that the broker ended that soon: another service has the same client id."""
 SHARED_PATIENCE_S = 30.0
 """Missing numbers may be with another member of the group for this long."""
 
@@ -117,6 +120,8 @@ class Ingest:
         self._connected = False
         self._backoff = Backoff()
         self._retry_at = 0.0
+        self._welcome_at = 0.0
+        self._short_lives = 0
 
     def stop(self, *_: object) -> None:
         """Finish what is held, then return from `run`. Safe in a signal handler."""
@@ -239,7 +244,9 @@ class Ingest:
             _LOG.error("the broker refuses this service: %s", reason)
             return
         self._connected = True
-        self._backoff.reset()
+        self._welcome_at = time.monotonic()
+        if self._short_lives < SHORT_LIVES:  # two that displace each other slow down
+            self._backoff.reset()
         self.stats.connects += 1
         _LOG.info("connected; session %s", "resumed" if flags.session_present else "new")
         topics = subscriptions(self._plan.share, self._plan.sparkplug)
@@ -252,8 +259,19 @@ class Ingest:
         self._pending_load = _Load()
         if self._owed is not None:
             self._owed = []
-        self._retry_at = time.monotonic() + self._backoff.next_s()
-        _LOG.warning("connection to the broker lost")
+        now = time.monotonic()
+        wait_s = self._backoff.next_s()
+        self._retry_at = now + wait_s
+        self._short_lives = self._short_lives + 1 if now - self._welcome_at < SHORT_LIFE_S else 0
+        if self._short_lives < SHORT_LIVES:
+            _LOG.warning("connection to the broker lost")
+            return
+        _LOG.error(
+            "connection to the broker lost within %.0f s of its welcome, %d times in a row: another service probably took "
+            "over the session %r, for a client id belongs to one at a time. End one of them, or give each its own "
+            "--client-id and all the same --share GROUP. Nothing that was accepted is lost; next attempt in %.1f s",
+            SHORT_LIFE_S, self._short_lives, self._plan.client_id, wait_s,
+        )  # fmt: skip
 
     def _send(self, pipe: Pipe) -> None:
         """Gives the writer the next batch when it is free and the batch is full or has waited long enough."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,17 +70,23 @@ def write_folder(portfolio: Portfolio, folder: Path) -> dict[str, int]:
     return {spec.part: len(getattr(portfolio, spec.part)) for spec in FILES}
 
 
+def table_bytes(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """A CSV that people open in spreadsheets: UTF-8 with a byte order mark, without which Excel reads Chinese names in the
+    code page of its Windows; no cell begins a formula. (Files that only programs read have neither.)"""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([guarded(cell) for cell in row] for row in rows)
+    return text.getvalue().encode("utf-8-sig")
+
+
 def _rows(spec: FileSpec, portfolio: Portfolio) -> Iterable[Any]:
     return sorted(getattr(portfolio, spec.part), key=lambda row: tuple(getattr(row, name) for name in spec.key))
 
 
 def _table(spec: FileSpec, portfolio: Portfolio) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([one.name for one in spec.columns])
-    for row in _rows(spec, portfolio):
-        writer.writerow([guarded(one.text(getattr(row, one.target))) for one in spec.columns])
-    return text.getvalue().encode()
+    rows = ([one.text(getattr(row, one.target)) for one in spec.columns] for row in _rows(spec, portfolio))
+    return table_bytes([one.name for one in spec.columns], rows)
 
 
 def _map(spec: FileSpec, portfolio: Portfolio) -> bytes:

@@ -226,6 +226,7 @@ _PREAMBLE = """# Files of a portfolio
 
 A portfolio is a folder of these files. All but holidays.csv must be there; one that holds nothing keeps its header line
 (CSV) or an empty `features` list (GeoJSON). CSV is UTF-8, with a header line; comma, semicolon or tab between the cells.
+A byte order mark may stand before it; the export writes one, for Excel.
 A cell that a spreadsheet would take for a formula (it begins with `=`, `+`, `-` or `@`) is written with an apostrophe before
 it, which is left out when it is read.
 The GeoJSON files say which coordinate system they are in, in a top-level member `"coordinate_system"`: `"WGS84"`, `"GCJ02"`

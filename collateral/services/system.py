@@ -186,7 +186,9 @@ def write_private(path: Path, text: str, account: Account | None = None, mode: i
             stream.write(text)
         temporary.replace(path)
     except OSError as error:
-        raise ServiceError(f"{path} cannot be written ({error.strerror}); check who owns its folder.") from error
+        raise ServiceError(
+            f"{path} cannot be written ({error.strerror}); check that its folder is there and who owns it."
+        ) from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from dashboard.auth import with_next
 from dashboard.figures.theme import GRAPH_OPTIONS
 from dashboard.i18n import Texts
 from dashboard.model import SiteRow, Viewer
@@ -75,6 +76,11 @@ def term(name: str, *value: str | Component) -> Component:
     return html.Div([html.Dt(name), html.Dd(list(value))], className="term")
 
 
+def kept(viewer: Viewer) -> dict[str, Any]:
+    """Of a filter: what this person chose stays chosen in this tab, after Back, a reload and another language."""
+    return {"persistence": viewer.user.username, "persistence_type": "session"}
+
+
 def page_header(viewer: Viewer, path: str, token: str) -> Component:
     """Name, main links, language, person, sign-out."""
     t = viewer.t
@@ -97,7 +103,7 @@ def page_header(viewer: Viewer, path: str, token: str) -> Component:
                 [
                     html.A(
                         t("language.other"), id="language-switch", className="language",
-                        href=f"/language/{t('language.other_code')}?next={path}", lang=t("language.other_code"),
+                        href=with_next(f"/language/{t('language.other_code')}", path), lang=t("language.other_code"),
                     ),
                     html.Span(
                         [html.Span(viewer.user.display_name, className="person-name"),

@@ -10,7 +10,7 @@ from dash.development.base_component import Component
 from collateral.domain import AlertState, Priority
 from dashboard import browser
 from dashboard.auth import viewer as current_viewer
-from dashboard.components.parts import aria, empty, priority_badge, state_badge
+from dashboard.components.parts import aria, empty, kept, priority_badge, state_badge
 from dashboard.ids import Alerts
 from dashboard.model import AlertView, Viewer
 from dashboard.queries import MOST_ALERTS, Queries
@@ -30,13 +30,15 @@ def layout(viewer: Viewer) -> Component:
             html.Div(
                 [
                     html.Div(
-                        dcc.Checklist(states, value=_WAITING, id=Alerts.STATE, inline=True, className="checks"),
+                        dcc.Checklist(
+                            states, value=_WAITING, id=Alerts.STATE, inline=True, className="checks", **kept(viewer)
+                        ),
                         role="group", **aria(label=t("alerts.filter_state")),
                     ),
                     html.Div(
                         dcc.Checklist(
                             priorities, value=[one.value for one in Priority], id=Alerts.PRIORITY, inline=True,
-                            className="checks",
+                            className="checks", **kept(viewer),
                         ),
                         role="group", **aria(label=t("alerts.filter_priority")),
                     ),

@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 from collateral.domain import SiteKind
 from dashboard import browser
 from dashboard.auth import viewer as current_viewer
-from dashboard.components.parts import alert_counts, aria, empty, grade_badge
+from dashboard.components.parts import alert_counts, aria, empty, grade_badge, kept
 from dashboard.formats import GRADES
 from dashboard.ids import Home, Shell
 from dashboard.model import SiteRow, Snapshot, Viewer
@@ -74,20 +74,21 @@ def _filters(viewer: Viewer, snapshot: Snapshot) -> Component:
     ]
     branches = dcc.Dropdown(
         snapshot.branches, id=Home.BRANCH, placeholder=t("filter.branch"), clearable=True, className="select",
-        style={} if len(snapshot.branches) > 1 else {"display": "none"},
+        **kept(viewer), style={} if len(snapshot.branches) > 1 else {"display": "none"},
     )
     return html.Div(
         [
             dcc.Input(
                 id=Home.SEARCH, type="search", placeholder=t("filter.text"), debounce=0.3, className="search",
-                maxLength=80,
+                maxLength=80, **kept(viewer),
             ),
             dcc.Dropdown(
-                kinds, id=Home.KIND, placeholder=t("filter.kind"), clearable=True, searchable=False, className="select"
+                kinds, id=Home.KIND, placeholder=t("filter.kind"), clearable=True, searchable=False, className="select",
+                **kept(viewer),
             ),
             branches,
             html.Div(
-                dcc.Checklist(grades, value=[], id=Home.GRADE, inline=True, className="grades"),
+                dcc.Checklist(grades, value=[], id=Home.GRADE, inline=True, className="grades", **kept(viewer)),
                 role="group", **aria(label=t("filter.grade")),
             ),
         ],

@@ -123,3 +123,34 @@ def test_without_any_score_sites_are_unknown(dashboard_url: str, database: str, 
     page.click("#site-map .pin-U")
     page.wait_for_url(re.compile("/site/S3$"))
     assert watched.faults == []
+
+
+def test_filters_stay_after_back_and_what_was_asked_for_after_signing_in(
+    dashboard_url: str, settings: Settings, database: str, page: Page
+) -> None:
+    fill(database, settings.evidence)
+    watched = Watched(page, dashboard_url)
+    page.set_default_timeout(60_000)
+    page.goto(f"{dashboard_url}/?a=1&b=2")
+    page.fill("#login-username", "risk_a")
+    page.fill("#login-password", PASSWORD)
+    page.click("#login-submit")
+    page.wait_for_url(f"{dashboard_url}/?a=1&b=2")
+    items = page.locator(".site-item")
+    expect(items).to_have_count(3, timeout=60_000)
+    page.fill("#filter-text", "plant")
+    expect(items).to_have_count(1, timeout=60_000)
+    items.first.locator("a").click()
+    expect(page.locator("#site-score")).to_be_visible(timeout=60_000)
+    page.go_back()
+    expect(page.locator("#filter-text")).to_have_value("plant", timeout=60_000)
+    expect(items).to_have_count(1, timeout=60_000)
+    expect(page.locator("#site-map .pin")).to_have_count(1, timeout=60_000)
+    page.goto(f"{dashboard_url}/alerts")
+    boxes = page.locator(".page-alerts input[type=checkbox]")
+    first = boxes.first
+    expect(first).to_be_checked(timeout=60_000)
+    first.uncheck()
+    page.reload()
+    expect(first).not_to_be_checked(timeout=60_000)
+    assert watched.faults == []

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 from statistics import median
 
@@ -123,6 +124,24 @@ def test_the_way_after_signing_in_leads_to_no_other_server(client: FlaskClient) 
     assert token is not None
     data = {"username": "officer_a", "password": PASSWORD, "token": token.group(1), "next": "//evil.example"}
     assert client.post("/login", data=data).location == "/"
+
+
+@pytest.mark.parametrize("elsewhere", ["///evil.test", "////evil.test", "/\\evil.test", "/\t/evil.test", " //evil.test"])
+def test_more_slashes_lead_to_no_other_server_either(client: FlaskClient, elsewhere: str) -> None:
+    assert client.get("/language/en", query_string={"next": elsewhere}).location == "/"
+
+
+def test_the_way_after_signing_in_keeps_what_was_asked_for(client: FlaskClient) -> None:
+    wanted = "/site/S1?from=2026-01-01&text=%E5%8E%82%26b"
+    there = client.get(wanted).location
+    form = client.get(there).get_data(as_text=True)
+    switch = re.search(r'href="(/language/[^"]+)"', form)
+    token = re.search(r'name="token" value="([^"]+)"', form)
+    target = re.search(r'name="next" value="([^"]+)"', form)
+    assert switch is not None and token is not None and target is not None
+    assert client.get(unescape(switch.group(1))).location == there, "choosing a language loses nothing"
+    data = {"username": "officer_a", "password": PASSWORD, "token": token.group(1), "next": unescape(target.group(1))}
+    assert client.post("/login", data=data).location == wanted
 
 
 def test_each_branch_sees_its_own_sites_only(client: FlaskClient, queries: Queries) -> None:

@@ -126,6 +126,9 @@ def test_a_password_in_a_file_outlives_a_command_that_is_refused(
     monkeypatch.setenv("COLLATERAL_RUNTIME", str(tmp_path))
     monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
     word = tmp_path / "word"
+    assert main(["devices", "rotate", "ghost", "--out", str(word)]) == 1
+    assert not word.exists(), "no empty file for a device that is not there"
+    capsys.readouterr()
     command = ["devices", "commission", "m1", "--out", str(word)]
     assert main(command) == 0
     kept = word.read_text()
@@ -362,6 +365,9 @@ def test_the_exported_list_is_private_whatever_was_there(pool: Pool, tmp_path: P
     with pool:
         issue(pool, "m1", "ann")
         assert export_accounts(pool, path) == 1
+        with pytest.raises(ServiceError, match="check that its folder is there"):
+            export_accounts(pool, tmp_path / "mistyped" / "passwords")
+    assert not (tmp_path / "mistyped").exists()
     assert path.stat().st_mode & 0o777 == 0o600 and path.read_text().startswith("m1:$7$")
 
 

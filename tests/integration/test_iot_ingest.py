@@ -186,6 +186,20 @@ def test_a_broker_that_refuses_is_asked_again_but_not_stormed(database: str, bro
     assert b"guess" not in log.read_bytes()
 
 
+def test_two_services_with_one_client_id_say_so_and_lose_nothing(
+    database: str, broker: Broker, tmp_path: Path, publisher: Publisher
+) -> None:
+    with ingest_process(database, broker.mqtt_url, tmp_path), ingest_process(database, broker.mqtt_url, tmp_path):
+        logs = list(tmp_path.glob("ingest-*.log"))
+        for first in range(0, 400, 100):
+            publisher.send(messages(first, first + 100))
+        said = b"took over the session 'collateral-ingest'"
+        wait_for(lambda: all(said in log.read_bytes() for log in logs), 60, "each says so")
+        wait_for(lambda: stored(database) == 800, 60, "all values")
+    assert len(logs) == 2
+    assert rows(database, "SELECT sum(conflicts), sum(quarantined) FROM ingest_tally") == [(0, 0)]
+
+
 def listen(url: str, topic: str) -> paho.Client:
     """A client that notes what comes on `topic`; `heard_by` serves it."""
     notes: list[tuple[str, object]] = []

@@ -270,7 +270,7 @@ def test_features_of_any_shape_are_problems_and_no_crash(folder: Path, feature: 
 def test_habits_of_spreadsheets_are_read(folder: Path) -> None:
     """Byte order mark, semicolons, CRLF, capital headings, blank lines, cells padded, empty cells at the end."""
     path = folder / "devices.csv"
-    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     rows[0] = [name.upper() for name in rows[0]] + [""]
     text = io.StringIO()
     writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
@@ -362,6 +362,19 @@ def test_no_cell_begins_a_formula_in_a_spreadsheet(tmp_path: Path, name: str) ->
         written = [cell for row in csv.reader(file) for cell in row]
     assert not [cell for cell in written if cell.startswith(("=", "+", "-", "@"))]
     assert name in {one.name for one in read_folder(tmp_path).portfolio.borrowers}
+
+
+def test_tables_carry_the_mark_by_which_excel_knows_utf_8_and_are_read_without_it(folder: Path) -> None:
+    tables = sorted(folder.glob("*.csv"))
+    assert len(tables) == len([one for one in FILES if not one.is_map])
+    for path in tables:
+        data = path.read_bytes()
+        assert data.startswith(b"\xef\xbb\xbf") and data.count(b"\xef\xbb\xbf") == 1, path.name
+    with_mark = read_folder(folder)
+    for path in tables:
+        path.write_bytes(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    assert read_folder(folder) == with_mark
+    assert not (folder / "sites.geojson").read_bytes().startswith(b"\xef"), "JSON has none (RFC 8259)"
 
 
 letters = st.characters(categories=("L", "N", "P", "S"), include_characters=" ")
