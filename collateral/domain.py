@@ -178,6 +178,10 @@ class Asset:
     """Allowed region of a truck (polygon); None for what does not move."""
 
 
+PARKING_BAY = "parking_bay"
+"""A slot that is there for vehicles."""
+
+
 @dataclass(frozen=True)
 class Slot:
     """One storage place."""

@@ -94,8 +94,9 @@ class SlotConsumer:
         """slot_occupied for every slot whose state is known, slot_occupancy of those for the site."""
         grid = window.pixels.grid
         corners = {slot_id: polygon_pixels(shape, grid) for slot_id, shape in window.target.slot_polygons.items()}
+        kinds = {slot.slot_id: slot.kind for slot in window.target.slots}
         coarser = window.scene.record.gsd_m / grid.gsd_m
-        readings = read_slots(window.pixels.rgb, window.pixels.valid, corners, self._classifier, coarser)
+        readings = read_slots(window.pixels.rgb, window.pixels.valid, corners, kinds, self._classifier, coarser)
         known = {r.slot_id: r.probability for r in readings if not r.reason and r.probability is not None}
         method = method_of(self._classifier.name, self.model_sha256)
         files = write_evidence(self._evidence, window, method, self._located(window, readings))

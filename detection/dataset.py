@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from collateral.domain import PARKING_BAY
 from collateral.errors import InvalidInputError
 from collateral.progress import progress
 from detection.arrays import floats
@@ -69,6 +70,10 @@ class Chip:
     label: int
     group: str = ""
     """Place or flight it belongs to; empty where index.csv has no such column."""
+    kind: str = PARKING_BAY
+    """Of a slot: what it is for; a parking bay where index.csv has no such column."""
+    goods: str = ""
+    """Of a slot: what stands there; empty where nothing does or index.csv has no such column."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +227,7 @@ def _classes(root: Path) -> int | None:
     try:
         return len(orjson.loads(path.read_bytes())["classes"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        raise LabelledDataError(path, None, "no JSON object with a list `classes`", "write {\"classes\": [...]}") from None
+        raise LabelledDataError(path, None, "no JSON object with a list `classes`", 'write {"classes": [...]}') from None
 
 
 def _labelled(root: Path, row: Row, classes: int | None) -> LabelledImage:
@@ -295,7 +300,8 @@ def read_slots_folder(root: Path, split: str | None, problems: Problems | None =
 
 def _chip(row: Row, folder: Path, gsd_m: float) -> Chip:
     picture = read_picture(picture_path(folder, row["name"]))
-    return Chip(row["name"], gsd_m, picture, int(float(row["label"])), row.get("group") or "")
+    more = row.get("group") or "", row.get("kind") or PARKING_BAY, row.get("goods") or ""
+    return Chip(row["name"], gsd_m, picture, int(float(row["label"])), *more)
 
 
 def read_masks_folder(

@@ -179,7 +179,7 @@ def evaluate_slots(
     classifier = SlotClassifier.load(weights)
     problems: Problems = []
     chips = read_slots_folder(data, split, problems)
-    probability = classifier.classify(np.stack([slot_chip(chip.image) for chip in chips]))
+    probability = classifier.classify(np.stack([slot_chip(chip.image) for chip in chips]), [chip.kind for chip in chips])
     labels, groups = np.array([chip.label == 1 for chip in chips]), [chip.group for chip in chips]
     low, high = (float(str(classifier.card.config.get(k, 0.5))) for k in ("unknown_above", "unknown_below"))
     unknown = (probability > low) & (probability < high)

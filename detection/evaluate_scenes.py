@@ -337,7 +337,7 @@ def judge_slots(
     rings = [scene.ring(slot["polygon"], grid) for slot in slots.values()]
     chips = np.stack([rectify(image, [(float(x), float(y)) for x, y in ring]) for ring in rings])
     low, high = (float(str(classifier.card.config.get(key, 0.5))) for key in ("unknown_above", "unknown_below"))
-    probabilities = classifier.classify(chips).tolist()
+    probabilities = classifier.classify(chips, [slot["kind"] for slot in slots.values()]).tolist()
     if gallery is not None:
         named = [(slot_id, bool(slot["occupied"])) for slot_id, slot in slots.items()]
         show_slots(gallery, scene.name, chips, named, probabilities, classifier.threshold)

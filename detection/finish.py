@@ -193,7 +193,8 @@ def _raw_answers(state: Mapping[str, Tensor], chips: Sequence[Chip], weights: Pa
     if not chips:
         return np.zeros(0, np.float32)
     write_weights(weights, state, blank)
-    return SlotClassifier.load(weights).classify(np.stack([slot_chip(chip.image) for chip in chips]))
+    pictures = np.stack([slot_chip(chip.image) for chip in chips])
+    return SlotClassifier.load(weights).classify(pictures, [chip.kind for chip in chips])
 
 
 def _chip_answers(raw: NDArray[np.float32], labels: NDArray[np.bool_], chips: Sequence[Chip]) -> Answers:

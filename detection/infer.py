@@ -22,7 +22,7 @@ from detection.arrays import floats
 from detection.calibration import calibrated
 from detection.merge import merged
 from detection.models.panels import PanelNet
-from detection.models.slots import CHIP, SlotNet
+from detection.models.slots import CHIP, SlotNet, occupied_logits
 from detection.models.vehicles import VehicleMaps, VehicleNet
 from detection.pipeline import run_tiles
 from detection.rectify import upright
@@ -252,15 +252,15 @@ class SlotClassifier(Detector):
         """
         return cls(SlotNet.of, "slots", weights or default_path("slots"), cache)
 
-    def classify(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """N x 64 x 64 x 3 uint8 RGB (see `rectify`) -> N calibrated probabilities that the slot is occupied, from the mean
-        over the chip and its three mirror images."""
+    def classify(self, chips: NDArray[np.uint8], kinds: Sequence[str]) -> NDArray[np.float32]:
+        """N x 64 x 64 x 3 uint8 RGB (see `rectify`) and the slots' kinds -> N calibrated probabilities that the slot is
+        occupied, from the mean over the chip and its three mirror images."""
         if chips.ndim != 4 or chips.shape[1:] != (CHIP, CHIP, 3) or chips.dtype != np.uint8:
             raise InvalidInputError(f"Chips of shape {chips.shape}, {chips.dtype} came; wanted is N x 64 x 64 x 3, uint8.")
         if len(chips) == 0:
             return np.zeros(0, np.float32)
         logits = np.mean([self._logits(np.ascontiguousarray(view)) for view in mirrored(chips)], axis=0)
-        raw = 1 / (1 + np.exp(-np.clip(logits, -15, 15)))
+        raw = 1 / (1 + np.exp(-np.clip(occupied_logits(logits, kinds), -15, 15)))
         return calibrated(self.card, raw.astype(np.float32))
 
     def _logits(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -27,6 +27,8 @@ _LENGTH_M, _WIDTH_M = (4.7, 5.8), (2.3, 2.9)
 """Of a bay."""
 _CARS_M = (3.2, 6.2)
 """Lengths of vehicles that bays are put around."""
+_HALF_IN = 0.2
+"""Share of the occupied bays in which the vehicle stands about half: out at an end, or over to one side."""
 _REACH = 0.06
 """Share of an empty bay that a neighbour's vehicle may cover."""
 _ABOUT_M = 0.25
@@ -55,7 +57,7 @@ def bays_of(item: LabelledImage, seed: int) -> Iterator[Chip]:
     for number, (x, y, length, _, heading) in enumerate(scene.cars.tolist()):
         if not _CARS_M[0] <= length * GSD_M <= _CARS_M[1]:
             continue
-        around = _bay(x, y, heading, float(rng.normal(0, 0.25)), float(rng.normal(0, 0.3)), length * GSD_M, rng)
+        around = _bay(x, y, heading, *_beside_m(rng), length * GSD_M, rng)
         if scene.frame.contains(around):
             yield _chip(scene, around, item, 1, f"{number}")
         for k in range(_PER_CAR):
@@ -65,6 +67,15 @@ def bays_of(item: LabelledImage, seed: int) -> Iterator[Chip]:
             if scene.frame.contains(beside) and covered <= _REACH:
                 yield _chip(scene, beside, item, 0, f"{number} {k}")
                 break
+
+
+def _beside_m(rng: np.random.Generator) -> tuple[float, float]:
+    """How far a bay lies beside its own vehicle, and before it."""
+    side, along = float(rng.normal(0, 0.25)), float(rng.normal(0, 0.3))
+    if rng.random() >= _HALF_IN:
+        return side, along
+    far = float(rng.choice([-1.0, 1.0]))
+    return (side, far * float(rng.uniform(1.0, 2.3))) if rng.random() < 0.5 else (far * float(rng.uniform(0.4, 0.8)), along)
 
 
 def _scene(item: LabelledImage) -> _Scene:

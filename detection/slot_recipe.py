@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from collateral.errors import InvalidInputError
-from detection.augment import affine, photometric
-from detection.dataset import Chip, Picture, read_slots_folder
+from detection.dataset import Chip, read_slots_folder
 from detection.evaluate_pictures import slot_chip
 from detection.finish import Provenance
 from detection.models.backbone import load_imagenet
-from detection.models.slots import CHIP, SlotNet
+from detection.models.slots import SlotNet, occupied_logits
+from detection.slot_augment import Kind, changed
 from detection.slot_bays import photographed_bays
 from detection.train import Schedule
 from detection.views import mirrored
@@ -31,6 +30,8 @@ EMPHASIS = 10
 KEPT = 0.75
 """Of what the last part changed."""
 _POOLS = ("rendered", "bays", "real")
+_VEHICLES = ("", "car", "vehicle")
+"""What index.csv calls goods that are vehicles."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,6 @@ class SlotTask:
     """Cut from photographs with labels of vehicles."""
     shares: tuple[float, float, float] = (0.5, 0.25, 0.25)
     """How often a rendered slot, a bay of a photograph and a real slot is drawn; of those that there are."""
-    intrusion: int = CHIP // 4
-    """How far a neighbour's vehicle may reach in, pixels of the chip."""
     _by_label: dict[tuple[str, int], tuple[Chip, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def model(self) -> nn.Module:
@@ -54,18 +53,11 @@ class SlotTask:
         return net
 
     def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """One chip (3, 64, 64) uint8 and its class (scalar float). Classes are drawn equally often."""
+        """One chip (3, 64, 64) uint8 and its class (scalar int). Empty and occupied ones are drawn equally often."""
         pool, chip = self.draw(rng)
-        label, drawn = chip.label, pool == "rendered"
-        picture = jitter(slot_chip(chip.image), rng)
-        if rng.random() < 0.2:
-            picture = intruded(picture, slot_chip(self._chip(1, pool, rng).image), rng, self.intrusion)
-        if drawn and rng.random() < (0.25 if label else 0.5):
-            picture = marked(picture, rng)
-        if drawn and rng.random() < 0.1:
-            picture = covered(picture, rng)
-        picture = photometric(recoloured(picture, rng), rng)
-        return torch.from_numpy(picture.transpose(2, 0, 1).copy()), torch.tensor(float(chip.label))
+        other = slot_chip(self._chip(1, pool, rng).image)
+        picture = changed(slot_chip(chip.image), other, Kind(chip.label == 1, pool == "rendered"), rng)
+        return torch.from_numpy(picture.transpose(2, 0, 1).copy()), torch.tensor(class_of(chip))
 
     def draw(self, rng: np.random.Generator) -> tuple[str, Chip]:
         """A pool by its share, and a chip of it; classes equally often where the pool has both."""
@@ -88,78 +80,16 @@ class SlotTask:
     def loss(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Cross entropy with softened labels, so that confidences stay apart from 0 and 1."""
         logits = model(images).float()
-        value = functional.binary_cross_entropy_with_logits(logits, targets * 0.94 + 0.03)
-        right = float(((logits > 0) == (targets > 0.5)).float().mean())
-        return value, {"bce": float(value.detach()), "right": right}
+        value = functional.cross_entropy(logits, targets, label_smoothing=0.06)
+        right = float((logits.argmax(dim=1) == targets).float().mean())
+        return value, {"entropy": float(value.detach()), "right": right}
 
 
-def recoloured(picture: Picture, rng: np.random.Generator) -> Picture:
-    """At times red and blue exchanged (the real car park's pictures are stored so), at times without colour."""
-    if rng.random() < 0.25:
-        picture = np.ascontiguousarray(picture[:, :, ::-1])
-    if rng.random() < 0.1:
-        picture = np.repeat(picture.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
-    return picture
-
-
-def jitter(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Small shift, turn and scale, half turns and flips: slots are drawn by hand and pictures misregistered."""
-    angle = rng.normal(0, 0.06) + (np.pi if rng.random() < 0.5 else 0.0)
-    centre = (CHIP / 2 + rng.normal(0, 2.5), CHIP / 2 + rng.normal(0, 2.5))
-    matrix = affine(centre, (CHIP / 2, CHIP / 2), float(rng.uniform(0.85, 1.2)), float(angle), bool(rng.random() < 0.5))
-    return cv2.warpAffine(picture, matrix, (CHIP, CHIP), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
-
-
-def intruded(picture: Picture, occupied: Picture, rng: np.random.Generator, most: int = CHIP // 5) -> Picture:
-    """A neighbour's vehicle or goods reaches in, mostly from the long side, by fewer than `most` pixels."""
-    width = int(rng.integers(3, most))
-    quarters = 0 if rng.random() < 0.6 else 1
-    out, other = (np.rot90(chip, quarters).copy() for chip in (picture, occupied))
-    start = int(rng.integers(CHIP // 8, CHIP // 3))
-    strip = other[:, start : start + width]
-    if rng.random() < 0.5:
-        out[:, :width] = strip[:, ::-1]
-    else:
-        out[:, -width:] = strip
-    return np.ascontiguousarray(np.rot90(out, -quarters))
-
-
-def marked(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Stains of oil, puddles, painted lines, tyre marks and hard shadows of what stands beside: none of them is a thing."""
-    x = picture.astype(np.float32)
-    for _ in range(int(rng.integers(1, 4))):
-        mask = np.zeros((CHIP, CHIP), np.float32)
-        kind = rng.random()
-        if kind < 0.45:
-            centre = tuple(int(v) for v in rng.integers(4, CHIP - 4, 2))
-            axes = tuple(int(v) for v in rng.integers(3, 16, 2))
-            cv2.ellipse(mask, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, -1)
-            tone, strength = float(rng.uniform(15, 110)), float(rng.uniform(0.25, 0.8))
-        elif kind < 0.75:
-            ends = rng.integers(-8, CHIP + 8, (2, 2))
-            cv2.line(mask, ends[0].tolist(), ends[1].tolist(), 1.0, int(rng.integers(1, 4)), cv2.LINE_AA)
-            tone, strength = float(rng.choice([30.0, 200.0, 235.0])), float(rng.uniform(0.3, 0.9))
-        else:
-            side = int(rng.integers(8, CHIP // 2))
-            cv2.fillPoly(mask, [np.array([[0, 0], [side, 0], [side + int(rng.integers(-8, 9)), CHIP], [0, CHIP]])], (1.0,))
-            mask = np.ascontiguousarray(np.rot90(mask, int(rng.integers(4))))
-            tone, strength = 20.0, float(rng.uniform(0.35, 0.7))
-        soft = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.6, 2.0)))[:, :, None] * strength
-        x = x * (1 - soft) + tone * soft
-    return np.clip(x, 0, 255).astype(np.uint8)
-
-
-def covered(picture: Picture, rng: np.random.Generator) -> Picture:
-    """A crane's arm, a tree or a roof's edge hides up to a quarter: a patch of one tone with grain at the border."""
-    share = float(rng.uniform(0.08, 0.25))
-    size = max(2, round(CHIP * share))
-    tone = rng.uniform(20, 220) + rng.normal(0, 12, 3)
-    grain = tone + rng.normal(0, float(rng.uniform(2, 25)), (CHIP, size, 3))
-    quarters = int(rng.integers(4))
-    out = np.rot90(picture, quarters).copy()
-    start = 0 if rng.random() < 0.6 else int(rng.integers(0, CHIP - size))
-    out[:, start : start + size] = np.clip(grain, 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.rot90(out, -quarters))
+def class_of(chip: Chip) -> int:
+    """Index in `CLASSES`; what stands on a slot of a photograph is a vehicle."""
+    if chip.label == 0:
+        return 0
+    return 1 if chip.goods in _VEHICLES else 2
 
 
 @dataclass(frozen=True)
@@ -226,11 +156,10 @@ def emphasised(real: Sequence[Chip], state: Mapping[str, Tensor] | None) -> tupl
     except RuntimeError:
         raise InvalidInputError("The weights to begin with are of another kind of slot network; train it anew.") from None
     pictures = np.stack([slot_chip(chip.image) for chip in real])
-    total = np.zeros(len(real), np.float32)
     with torch.inference_mode():
-        for view in mirrored(pictures):
-            total += net(torch.from_numpy(view.transpose(0, 3, 1, 2).copy()).float()).numpy()
-    wrong = (total > 0) != np.array([chip.label == 1 for chip in real])
+        views = [net(torch.from_numpy(v.transpose(0, 3, 1, 2).copy()).float()).numpy() for v in mirrored(pictures)]
+    occupied = occupied_logits(np.mean(views, axis=0), [chip.kind for chip in real]) > 0
+    wrong = occupied != np.array([chip.label == 1 for chip in real])
     return tuple(chip for chip, again in zip(real, wrong, strict=True) for _ in range(EMPHASIS if again else 1))
 
 
@@ -247,13 +176,13 @@ def drawn_back(state: dict[str, Tensor], before: Mapping[str, Tensor] | None) ->
 def parts(data: SlotData) -> list[Part]:
     """Bays cut from photographs; rendered slots with them; at last the real slots with all. Parts with nothing to show are
     left out."""
-    bays, drawn = SlotTask((), bays=data.bays), SlotTask((), data.rendered, data.bays, (0.7, 0.3, 0.0))
+    bays, drawn = SlotTask((), bays=data.bays), SlotTask((), data.rendered, data.bays, (0.6, 0.4, 0.0))
     every = SlotTask(data.real, data.rendered, data.bays, (0.5, 0.2, 0.3))
     if not (data.bays or data.rendered):
         return [Part("last", every, 1.0, 1.0)]
     return [
         *([Part("first", bays, 1.0, 1.0, 1.6)] if data.bays else []),
-        *([Part("second", drawn, 4 / 3, 1.0, 5 / 3), Part("third", drawn, 5 / 6, 0.6)] if data.rendered else []),
+        *([Part("second", drawn, 2.0, 1.0, 2.5), Part("third", drawn, 1.0, 0.6)] if data.rendered else []),
         Part("last", every, 1 / 3, 0.6),
     ]
 

@@ -50,6 +50,7 @@ def read_slots(
     rgb: NDArray[np.uint8],
     valid: NDArray[np.bool_],
     polygons_px: Mapping[str, Sequence[tuple[float, float]]],
+    kinds: Mapping[str, str],
     classifier: SlotClassifier,
     coarser: float = 1.0,
 ) -> list[SlotReading]:
@@ -59,6 +60,7 @@ def read_slots(
         rgb: rows x columns x 3 on the classifier's grid.
         valid: rows x columns, False where nothing is seen (no data, cloud).
         polygons_px: slot_id -> corners (x, y) in pixels.
+        kinds: slot_id -> kind of slot (`collateral.domain.Slot.kind`).
         classifier: the network.
         coarser: pixel of the scene / pixel of `rgb`, 1 where the scene is finer.
     """
@@ -69,7 +71,9 @@ def read_slots(
         if float(chip.mean(axis=2).std()) < LEAST_CONTRAST:
             reasons[slot_id] = "flat"
             del chips[slot_id]
-    found = classifier.classify(np.stack(list(chips.values()))) if chips else np.zeros(0, np.float32)
+    found = np.zeros(0, np.float32)
+    if chips:
+        found = classifier.classify(np.stack(list(chips.values())), [kinds[slot_id] for slot_id in chips])
     probability = dict(zip(chips, found.tolist(), strict=True))
     low, high = unsure_band(classifier.card)
     rows = []

@@ -113,11 +113,11 @@ def test_wrong_arrays_are_refused(detector: VehicleDetector) -> None:
     with pytest.raises(InvalidInputError, match="float64"):
         detector.detect(np.zeros((10, 10, 3)))  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="N x 64 x 64 x 3"):
-        SlotClassifier.load().classify(np.zeros((2, 32, 64, 3), np.uint8))
+        SlotClassifier.load().classify(np.zeros((2, 32, 64, 3), np.uint8), ["rack"] * 2)
 
 
 def test_no_chips_no_answers() -> None:
-    assert SlotClassifier.load().classify(np.zeros((0, 64, 64, 3), np.uint8)).shape == (0,)
+    assert SlotClassifier.load().classify(np.zeros((0, 64, 64, 3), np.uint8), []).shape == (0,)
 
 
 def test_panels_are_seen_where_they_are() -> None:

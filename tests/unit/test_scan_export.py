@@ -23,7 +23,8 @@ def test_an_exported_file_is_the_one_that_is_run_in_its_numbers(tmp_path: Path) 
     classifier = SlotClassifier.load(cache=tmp_path)
     assert classifier.runtime_name.endswith("f32") and made.file.stat().st_mtime_ns == written
     chips = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
-    assert np.abs(classifier.classify(chips) - SlotClassifier.load().classify(chips)).max() < 0.1
+    kinds = ["parking_bay", "yard_bay", "rack"]
+    assert np.abs(classifier.classify(chips, kinds) - SlotClassifier.load().classify(chips, kinds)).max() < 0.1
 
 
 def test_an_int8_file_of_the_same_weights_is_preferred(tmp_path: Path) -> None:

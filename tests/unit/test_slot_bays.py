@@ -15,7 +15,7 @@ from detection.models.backbone import LITE0
 from detection.models.slots import CHIP, SlotNet
 from detection.orient import bounds, corners
 from detection.slot_bays import bays_of
-from detection.slot_recipe import SlotData, SlotTask, drawn_back, parts, recoloured
+from detection.slot_recipe import SlotData, SlotTask, drawn_back, parts
 from detection.train import mean_of
 
 GROUND, CAR = 90, 230
@@ -38,12 +38,20 @@ def test_occupied_bays_show_a_car_and_empty_ones_next_to_nothing_of_any(gsd_m: f
     occupied = [chip for chip in chips if chip.label == 1]
     empty = [chip for chip in chips if chip.label == 0]
     assert len(occupied) >= 12 and len(empty) >= 12
-    assert {chip.name.split()[1] for chip in occupied} == {"0", "1"}, "lorries and cars cut by the border have no bay"
+    assert {"0", "1"} <= {chip.name.split()[1] for chip in occupied} <= {"0", "1", "3"}, "lorries have no bay"
     assert all(chip.image.shape == (CHIP, CHIP, 3) for chip in chips)
     shown = [float((chip.image[:, :, 0] > 160).mean()) for chip in occupied]
     assert min(shown) > 0.25
     assert max(float((chip.image[:, :, 0] > 160).mean()) for chip in empty) < 0.06
     assert all(chip.gsd_m == max(gsd_m, 0.15) and chip.group == "here" for chip in chips)
+
+
+def test_some_vehicles_stand_half_in_their_bay() -> None:
+    chips = [chip for seed in range(40) for chip in bays_of(street(0.15), seed) if chip.label == 1]
+    light = np.stack([chip.image[:, 24:40, 0] > 160 for chip in chips])
+    ends = np.stack([light[:, :8].mean(axis=(1, 2)), light[:, -8:].mean(axis=(1, 2))], axis=1)
+    out_at_an_end = (ends.max(axis=1) > 0.9) & (ends.min(axis=1) < 0.1)
+    assert 0.05 < out_at_an_end.mean() < 0.35
 
 
 def test_bays_repeat_by_seed() -> None:
@@ -64,14 +72,6 @@ def test_what_is_shown_in_training_follows_the_shares_of_what_is_there() -> None
     photographs = SlotTask(real, (), bays, (0.5, 0.3, 0.2))
     assert photographs.present_shares() == pytest.approx({"rendered": 0.0, "bays": 0.6, "real": 0.4})
     assert {photographs.draw(np.random.default_rng(k))[1].name for k in range(40)} == {"40", "210"}
-
-
-def test_red_and_blue_are_at_times_exchanged_and_colour_at_times_lost() -> None:
-    red = _tone(0).copy()
-    red[:, :, 0] = 200
-    seen = [recoloured(red, np.random.default_rng(k))[0, 0].tolist() for k in range(300)]
-    shares = [seen.count(tone) / 300 for tone in ([200, 0, 0], [0, 0, 200], [66, 66, 66])]
-    assert shares == pytest.approx([0.675, 0.225, 0.1], abs=0.08)
 
 
 def test_every_real_slot_is_left_out_once() -> None:

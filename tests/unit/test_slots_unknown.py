@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from detection.dataset import Chip
 from detection.infer import SlotClassifier, rectify
+from detection.models.slots import CLASSES, occupied_logits
 from detection.rectify import upright
-from detection.slot_recipe import covered, intruded, marked
+from detection.slot_recipe import class_of
 from detection.slots import read_slots, unknown_by_reason
 
 Corners = list[tuple[float, float]]
@@ -19,6 +21,7 @@ BAYS: dict[str, Corners] = {
     "left": [(10, 10), (27, 10), (27, 45), (10, 45)], "middle": [(40, 10), (57, 10), (57, 45), (40, 45)],
     "right": [(70, 10), (87, 10), (87, 45), (70, 45)],
 }  # fmt: skip
+KINDS = {"left": "yard_bay", "middle": "parking_bay", "right": "rack"}
 
 
 def yard() -> NDArray[np.uint8]:
@@ -32,12 +35,12 @@ def test_hidden_flat_and_coarse_slots_are_unknown_and_the_others_are_not() -> No
     valid[:, 45:] = False
     valid[:, 65:] = True
     picture[:, 65:] = 255
-    rows = {row.slot_id: row for row in read_slots(picture, valid, BAYS, classifier)}
+    rows = {row.slot_id: row for row in read_slots(picture, valid, BAYS, KINDS, classifier)}
     assert {k: row.reason for k, row in rows.items()} == {"left": "", "middle": "hidden", "right": "flat"}
     assert rows["left"].label == "empty"
     assert rows["middle"].label == rows["right"].label == "unknown"
     assert unknown_by_reason(list(rows.values())) == {"hidden": 1, "flat": 1}
-    coarse = read_slots(picture, valid, BAYS, classifier, coarser=4.0)
+    coarse = read_slots(picture, valid, BAYS, KINDS, classifier, coarser=4.0)
     assert {row.reason for row in coarse} == {"coarse"}
 
 
@@ -45,7 +48,7 @@ def test_answers_between_the_limits_of_the_card_are_not_given() -> None:
     classifier = SlotClassifier.load()
     config = {**classifier.card.config, "unknown_above": 0.0, "unknown_below": 1.0}
     classifier.card = replace(classifier.card, config=config)
-    rows = read_slots(yard(), np.ones((60, 100), np.bool_), BAYS, classifier)
+    rows = read_slots(yard(), np.ones((60, 100), np.bool_), BAYS, KINDS, classifier)
     assert {row.label for row in rows} == {"unknown"}
     assert {row.reason for row in rows} == {"unsure"}
     assert all(row.probability is not None for row in rows)
@@ -69,16 +72,40 @@ def test_slot_of_any_orientation_is_cut_out_upright(degrees: int) -> None:
 
 def test_slot_without_area_is_unknown() -> None:
     line: Corners = [(10, 10), (20, 10), (30, 10)]
-    rows = read_slots(yard(), np.ones((60, 100), np.bool_), {"line": line}, SlotClassifier.load())
+    rows = read_slots(yard(), np.ones((60, 100), np.bool_), {"line": line}, {"line": "yard_bay"}, SlotClassifier.load())
     assert rows[0].reason == "coarse"
 
 
-def test_training_changes_keep_shape_and_most_of_the_slot() -> None:
-    chip = np.full((64, 64, 3), 120, np.uint8)
-    other = np.full((64, 64, 3), 10, np.uint8)
-    for seed in range(12):
-        rng = np.random.default_rng(seed)
-        for changed, most in ((intruded(chip, other, rng), 0.21), (covered(chip, rng), 0.27), (marked(chip, rng), 1.0)):
-            assert changed.shape == chip.shape
-            assert changed.dtype == np.uint8
-            assert 0 < float((np.abs(changed.astype(int) - 120).max(axis=2) > 0).mean()) <= most
+def test_goods_are_hardly_expected_on_a_parking_bay_and_vehicles_anywhere() -> None:
+    empty, vehicle, goods = np.log(np.array([[0.9, 0.05, 0.05], [0.1, 0.85, 0.05], [0.2, 0.05, 0.75]], np.float32))
+    logits = np.stack([empty, vehicle, goods])
+    for kind, occupied in (
+        ("yard_bay", [False, True, True]),
+        ("rack", [False, True, True]),
+        ("parking_bay", [False, True, False]),
+    ):
+        assert (occupied_logits(logits, [kind] * 3) > 0).tolist() == occupied
+    assert occupied_logits(logits, ["yard_bay"] * 3) == pytest.approx(np.log([0.1 / 0.9, 0.9 / 0.1, 0.8 / 0.2]), abs=1e-5)
+    mixed = occupied_logits(logits[[2, 2]], ["parking_bay", "yard_bay"])
+    assert mixed[0] == pytest.approx(np.log((0.05 + 0.02 * 0.75) / 0.2), abs=1e-5) and mixed[1] > 0
+
+
+def test_what_stands_on_a_slot_is_a_class_of_its_own() -> None:
+    picture = np.zeros((64, 64, 3), np.uint8)
+    rows = [(0, ""), (0, "timber"), (1, ""), (1, "car"), (1, "vehicle"), (1, "coils")]
+    classes = [CLASSES[class_of(Chip("a", 0.1, picture, label, goods=goods))] for label, goods in rows]
+    assert classes == ["empty", "empty", "vehicle", "vehicle", "vehicle", "goods"]
+
+
+def test_the_kind_of_a_slot_decides_in_a_scan() -> None:
+    """One picture, two kinds: of boxes in a row the classifier is less sure on a parking bay."""
+    picture = np.full((60, 100, 3), 110, np.uint8)
+    for top in (14, 25, 36):
+        picture[top : top + 8, 13:25] = (200, 170, 120)
+    valid, left = np.ones((60, 100), np.bool_), {"left": BAYS["left"]}
+    on = {
+        kind: read_slots(picture, valid, left, {"left": kind}, SlotClassifier.load())[0].probability
+        for kind in ("yard_bay", "parking_bay")
+    }
+    assert on["yard_bay"] is not None and on["parking_bay"] is not None
+    assert on["parking_bay"] < on["yard_bay"]
