@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from detection.slot_augment import Kind, changed
 from detection.slot_bays import photographed_bays
 from detection.train import Schedule
 from detection.views import mirrored
+
+log = logging.getLogger(__name__)
 
 FOLDS = 4
 """The real slots are calibrated on by networks of which each was taught without one part in so many."""
@@ -160,6 +163,7 @@ def emphasised(real: Sequence[Chip], state: Mapping[str, Tensor] | None) -> tupl
         views = [net(torch.from_numpy(v.transpose(0, 3, 1, 2).copy()).float()).numpy() for v in mirrored(pictures)]
     occupied = occupied_logits(np.mean(views, axis=0), [chip.kind for chip in real]) > 0
     wrong = occupied != np.array([chip.label == 1 for chip in real])
+    log.info("%d of %d real slots are answered wrongly by what was never shown them", int(wrong.sum()), len(real))
     return tuple(chip for chip, again in zip(real, wrong, strict=True) for _ in range(EMPHASIS if again else 1))
 
 

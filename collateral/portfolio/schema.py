@@ -157,7 +157,8 @@ FILES: tuple[FileSpec, ...] = (
         Column("site_id", _ref("sites"), "where it is"),
         Column("name", Text(), "for people", ""),
         Column("kind", Choice(("yard_bay", "parking_bay", "rack", "yard")),
-               "what it is; yard: ground without marked places, on which goods may stand anywhere"),
+               "what it is; parking bay: for vehicles, goods on it count little; yard: ground without marked places, on "
+               "which goods may stand anywhere"),
         Column("asset_id", _ref("assets"), "stock lot that stands here; empty when none is assigned", ""),
         Column("capacity", Number(0, 1e9), "amount of the lot's commodity that one full slot holds", 0.0),
     )),
