@@ -30,6 +30,7 @@ import psycopg2
 import shapely
 
 from benchmarks.load import LoadReport, Stream, blast
+from benchmarks.memory import peak_mb
 from collateral.db import telemetry
 from collateral.db.migrate import migrate
 from collateral.db.pool import Pool, Role
@@ -236,7 +237,7 @@ def _ingest(bench: Bench, stream: Stream, processes: int) -> Run:
             report = blast(bench.fleet_url, stream, done=lambda: watch.tally().messages - before.messages)
             _wait(lambda: watch.tally().points - before.points >= stream.points, stream.count)
         seconds = time.time() - began
-        rss = sum(_peak_mb(pid) for pid in pids)
+        rss = sum(peak_mb(pid) for pid in pids)
     return Run(
         stream.count / seconds, stream.points / seconds, rss, stream.points - _stored(bench, stream),
         _tally(bench).duplicates - before.duplicates, report.cpu_s / stream.count * 1e6,
@@ -399,10 +400,3 @@ def _family(pid: int) -> list[int]:
     """A process and its children."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     return [pid, *(int(child) for child in children.read_text().split())] if children.is_file() else [pid]
-
-
-def _peak_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1024
-    return 0.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from torch import Tensor, nn
 
+from benchmarks.memory import peak_mb
 from benchmarks.scan_sahi import sahi_round
 from detection.everything import WHOLE_TILING, scan_everything
 from detection.infer import Box, VehicleDetector
@@ -147,7 +147,7 @@ def main() -> None:
         cpu, began = time.process_time(), time.perf_counter()
         figures = one_round()
         figures["seconds"], figures["cpu_s"] = time.perf_counter() - began, time.process_time() - cpu
-        figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        figures["peak_mb"] = peak_mb(os.getpid())
         print(json.dumps(figures), file=answer, flush=True)
 
 
