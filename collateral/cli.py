@@ -215,12 +215,22 @@ def _one_object(payload: Mapping[str, object]) -> str:
         return json.dumps(dict(payload), default=str)
 
 
+def _fitting(text: str) -> str:
+    """`text` with the letters that standard output's encoding lacks written as in JSON."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(one.encode(encoding, "ignore").decode(encoding) or json.dumps(one)[1:-1] for one in text)
+    return text
+
+
 def _write(text: str) -> bool:
     """Whether `text` reached standard output: its reader may be gone, its disk full, or there may be none."""
     if sys.stdout is None:
         return False
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(_fitting(text))
         sys.stdout.flush()
     except OSError as error:
         if not isinstance(error, BrokenPipeError):

@@ -81,7 +81,10 @@ class Detector:
         try:
             module.load_state_dict(state)
         except RuntimeError as error:
-            raise InvalidInputError(f"The weights {self.card.name!r} do not fit the {network} network: {error}") from None
+            raise InvalidInputError(
+                f"The weights {self.card.name!r} do not fit the {network} network: {error}. Train them anew, or leave "
+                "them away for those that are shipped."
+            ) from None
         self.module = module
         self._cache = cache
         self.gsd_m = self.card.gsd_m
@@ -257,6 +260,8 @@ class SlotClassifier(Detector):
         occupied, from the mean over the chip and its three mirror images."""
         if chips.ndim != 4 or chips.shape[1:] != (CHIP, CHIP, 3) or chips.dtype != np.uint8:
             raise InvalidInputError(f"Chips of shape {chips.shape}, {chips.dtype} came; wanted is N x 64 x 64 x 3, uint8.")
+        if len(chips) != len(kinds):
+            raise InvalidInputError(f"{len(chips)} chips and {len(kinds)} kinds of slots came; wanted is one kind per chip.")
         if len(chips) == 0:
             return np.zeros(0, np.float32)
         logits = np.mean([self._logits(np.ascontiguousarray(view)) for view in mirrored(chips)], axis=0)

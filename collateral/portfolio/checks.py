@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
@@ -114,20 +115,23 @@ def _assets(folder: Folder) -> Iterator[Problem]:
 
 def _double_pledges(folder: Folder) -> Iterator[Problem]:
     """The same serial under two loans is imported, so that it can be watched and the alert `double_pledge` is raised."""
-    first: dict[str, tuple[int, Asset]] = {}
+    above: dict[str, dict[tuple[str, str], tuple[int, Asset]]] = defaultdict(dict)
     for record in folder["assets"].records:
         asset: Asset = record.value
         key = serial_key(asset.serial)
         if not key:
             continue
-        row, earlier = first.setdefault(key.replace("-", ""), (record.row, asset))
-        if earlier.loan_id == asset.loan_id:
-            continue
-        if serial_key(earlier.serial) == key:
+        alike = above[key.replace("-", "")]
+        others = [place for (_, loan_id), place in alike.items() if loan_id != asset.loan_id]
+        same = [place for (written, loan_id), place in alike.items() if loan_id != asset.loan_id and written == key]
+        alike.setdefault((key, asset.loan_id), (record.row, asset))
+        if same:
+            row, earlier = same[0]
             yield Problem("assets.csv", record.row, f"serial {asset.serial!r} is pledged to loan {asset.loan_id} and, in "
                           f"row {row}, to loan {earlier.loan_id}.", "Find out which pledge holds; it is imported, the later "
                           "pledge counts nothing, and an alert is raised.", Severity.WARNING)
-        else:
+        elif others:
+            row, earlier = others[0]
             yield Problem("assets.csv", record.row, f"serial {asset.serial!r}, pledged to loan {asset.loan_id}, has the "
                           f"letters and digits of {earlier.serial!r} in row {row}, pledged to loan {earlier.loan_id}.",
                           "Find out whether it is one thing and write its serial alike; as it is, both count.",

@@ -16,7 +16,7 @@ CHIP = 64
 """Side of a rectified slot, pixels."""
 CLASSES = ("empty", "vehicle", "goods")
 _GOODS_THERE = 0.02
-"""How much likelier goods are on a slot of another kind than on a parking bay, where a box or weeds are none."""
+"""How likely goods are on a parking bay, where a box or weeds are none, over how likely on a slot of another kind."""
 
 
 class SlotNet(OnBackbone):

@@ -114,6 +114,16 @@ def test_wrong_arrays_are_refused(detector: VehicleDetector) -> None:
         detector.detect(np.zeros((10, 10, 3)))  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="N x 64 x 64 x 3"):
         SlotClassifier.load().classify(np.zeros((2, 32, 64, 3), np.uint8), ["rack"] * 2)
+    with pytest.raises(InvalidInputError, match="one kind per chip"):
+        SlotClassifier.load().classify(np.zeros((2, 64, 64, 3), np.uint8), ["rack"])
+
+
+def test_weights_of_another_network_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    state, card = read_weights(default_path("slots"), "slots")
+    former = {**state, "head.3.weight": state["head.3.weight"][:1], "head.3.bias": state["head.3.bias"][:1]}
+    write_weights(tmp_path / "former.safetensors", former, card)
+    with pytest.raises(InvalidInputError, match=r"do not fit the slots network(?s:.*)Train them anew"):
+        SlotClassifier.load(tmp_path / "former.safetensors")
 
 
 def test_no_chips_no_answers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -177,6 +178,18 @@ def test_a_number_of_more_than_64_bits_is_still_one_object(
     monkeypatch.setattr("collateral.portfolio.commands.schema_json", lambda: 10**30)
     assert main(["portfolio", "schema", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"files": 10**30}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_letters_that_standard_output_lacks_are_written_as_in_json(
+    no_services: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    held = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(held, encoding="ascii"))
+    assert main(["portfolio", "schema", *(["--json"] if as_json else [])]) == 0
+    text = held.getvalue().decode("ascii")
+    assert r"tonne, \u5428" in text
+    assert not as_json or "tonne, 吨" in str(json.loads(text))
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

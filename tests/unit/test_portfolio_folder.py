@@ -158,6 +158,17 @@ def test_a_mistake_in_a_cell(
     assert text in found.problem
 
 
+def test_a_serial_is_compared_with_all_rows_above(folder: Path) -> None:
+    def change(rows: list[list[str]]) -> None:
+        rows[1][5], rows[2][5], rows[3][2], rows[3][5] = "WR-7-7", "WR-77", rows[1][2], "wr77"
+
+    change_table(folder, "assets.csv", change)
+    said = [one for one in read_folder(folder).problems if one.problem.startswith("serial ")]
+    assert [one.row for one in said] == [3, 4]
+    assert "letters and digits of 'WR-7-7' in row 2" in said[0].problem
+    assert "in row 3" in said[1].problem and "pledged to loan" in said[1].problem  # not hidden by the first row alike
+
+
 BOWTIE = shapely.Polygon([(120.6, 31.3), (120.61, 31.31), (120.61, 31.3), (120.6, 31.31)])
 MAPS = [
     ("sites.geojson", property_of(1, kind="castle"), 1, "kind is 'castle'", Severity.ERROR),
