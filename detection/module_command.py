@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
-from collateral.command import Command, Outcome
+from collateral.command import Command, Outcome, parse_time
 from collateral.db import reference
 from collateral.db.observations import write_observations
 from collateral.db.pool import Pool, Role
@@ -200,8 +200,9 @@ def _run(args: argparse.Namespace, settings: Settings) -> Outcome:
         torch.set_num_threads(settings.threads)
     if args.out is not None and not args.out.parent.is_dir():
         raise UsageError(f"{args.out.parent} is no folder; create it, or name another file with --out.")
+    taken_at = parse_time(args.time, "--time") if args.time else None
     with Pool(settings.require_database(), Role.APP) as pool:
-        scan = scan_modules(args.mosaic, args.modules, args.site, settings, pool, args.weights, _time(args.time))
+        scan = scan_modules(args.mosaic, args.modules, args.site, settings, pool, args.weights, taken_at)
     if args.out is not None:
         args.out.write_text(json.dumps(geojson(scan)) + "\n", encoding="utf-8")
     reading, share = scan.reading, scan.observation
@@ -226,18 +227,6 @@ def _text(site_id: str, scan: PlantScan) -> str:
         f"{site_id}: {reading.faulty} of {len(reading.judged)} modules judged are faulty; corrected share {share.value:.1%} "
         f"(95 %: {share.lower:.1%} to {share.upper:.1%}); unknown: {unknown}.", *rows,
     ])  # fmt: skip
-
-
-def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--time {text!r} is no ISO 8601 time; write for example 2026-05-04T11:30:00+08:00.") from None
-    if time.tzinfo is None:
-        raise UsageError(f"--time {text!r} has no zone; write for example {text}+08:00.")
-    return time
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
