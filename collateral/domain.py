@@ -180,6 +180,8 @@ class Asset:
 
 PARKING_BAY = "parking_bay"
 """A slot that is there for vehicles."""
+SLOT_KINDS = ("yard_bay", PARKING_BAY, "rack")
+"""What is either occupied or empty."""
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,12 @@ AGAIN_S = 20
 
 
 def install(server: Flask) -> None:
-    """Answers of requests that the database failed, before or after the person was known."""
-    server.register_error_handler(ServiceError, _told)
-    server.register_error_handler(psycopg2.Error, _told)
+    """Answers of requests that the database failed, before or after the person was known.
+
+    Errors of statements (a wrong column) are faults of ours: nobody is told to wait for those.
+    """
+    for away in (ServiceError, psycopg2.OperationalError, psycopg2.InterfaceError):
+        server.register_error_handler(away, _told)
 
 
 def _told(error: Exception) -> AnyResponse:

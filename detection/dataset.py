@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from collateral.domain import PARKING_BAY
+from collateral.domain import PARKING_BAY, SLOT_KINDS
 from collateral.errors import InvalidInputError
 from collateral.progress import progress
 from detection.arrays import floats
@@ -293,9 +293,18 @@ def read_chips_folder(root: Path, split: str | None, problems: Problems | None =
 
 
 def read_slots_folder(root: Path, split: str | None, problems: Problems | None = None) -> list[Chip]:
-    """Reads a Slots folder (class folders; index.csv: name with folder, split, label 1 = occupied)."""
+    """Reads a Slots folder (class folders; index.csv: name with folder, split, label 1 = occupied; where there are such
+    columns also `kind`, one of `SLOT_KINDS`, and `goods`, what stands there in one word)."""
     rows = read_index(root, split, ("label",))
-    return gather(rows, lambda row: _chip(row, root, 0.0), root.name, "chip", problems)
+    return gather(rows, lambda row: _slot(row, root), root.name, "chip", problems)
+
+
+def _slot(row: Row, root: Path) -> Chip:
+    kind = row.get("kind") or PARKING_BAY
+    if kind not in SLOT_KINDS:
+        remedy = f"it is one of {', '.join(SLOT_KINDS)}, or empty for a parking bay"
+        raise LabelledDataError(root / "index.csv", int(row[ROW]), f"the kind {kind!r} is unknown", remedy)
+    return _chip(row, root, 0.0)
 
 
 def _chip(row: Row, folder: Path, gsd_m: float) -> Chip:

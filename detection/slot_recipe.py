@@ -33,8 +33,8 @@ EMPHASIS = 10
 KEPT = 0.75
 """Of what the last part changed."""
 _POOLS = ("rendered", "bays", "real")
-_VEHICLES = ("", "car", "vehicle")
-"""What index.csv calls goods that are vehicles."""
+_VEHICLES = ("", "bus", "car", "heavy", "lorry", "truck", "van", "vehicle")
+"""What index.csv may call goods that are vehicles."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from itertools import pairwise
 from statistics import fmean
 
-from collateral.domain import Quality, SiteKind
+from collateral.domain import SLOT_KINDS, Quality, SiteKind
 from scoring.calendar import DayClass
 from scoring.context import Ratio, SiteContext, against
 from scoring.evidence import Change, Datum
@@ -77,7 +77,7 @@ INDICATORS: tuple[Indicator, ...] = (
     Indicator("vehicles", "vehicle_count", "site", Cadence.SCENE, Normal.OWN_PAST, True, "vehicles in the yard"),
     Indicator(
         "stock_slots", "slot_occupancy", "site", Cadence.SCENE, Normal.OWN_PAST, False, "storage places occupied",
-        slot_kinds=frozenset({"yard_bay", "rack", "parking_bay"}),
+        slot_kinds=frozenset(SLOT_KINDS),
     ),
     Indicator(
         "stock_cover", "stock_cover", "site", Cadence.SCENE, Normal.OWN_PAST, False, "open ground under goods",

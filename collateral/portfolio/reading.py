@@ -23,8 +23,8 @@ _SYSTEM_REMEDY = (
     'Add a member "coordinate_system" beside "features" with the value "WGS84", "GCJ02" (AMap, Tencent) or "BD09" (Baidu), '
     "as the source of the map says."
 )
-_FORMULA = re.compile(r"'*[=+\-@]")
-"""So begins a formula (CWE-1236), and so one that was guarded, however often."""
+_FORMULA = re.compile(r"'*[=+\-@＝＋－＠]")
+"""So begins a formula (CWE-1236), also in the wide letters of Chinese, and so one that was guarded, however often."""
 _ALIASES = {"WGS84": "WGS84", "EPSG4326": "WGS84", "GCJ02": "GCJ02", "BD09": "BD09", "BD09LL": "BD09"}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collateral.domain import (
+    SLOT_KINDS,
     Asset,
     AssetKind,
     Borrower,
@@ -156,7 +157,7 @@ FILES: tuple[FileSpec, ...] = (
         Column("slot_id", _ID, "own id"),
         Column("site_id", _ref("sites"), "where it is"),
         Column("name", Text(), "for people", ""),
-        Column("kind", Choice(("yard_bay", "parking_bay", "rack", "yard")),
+        Column("kind", Choice((*SLOT_KINDS, "yard")),
                "what it is; parking bay: for vehicles, goods on it count little; yard: ground without marked places, on "
                "which goods may stand anywhere"),
         Column("asset_id", _ref("assets"), "stock lot that stands here; empty when none is assigned", ""),

@@ -101,7 +101,7 @@ def _row(viewer: Viewer, part: Contribution) -> Component:
         [
             html.Th([t.named("indicator", part.indicator), *prior], scope="row"),
             html.Td(f.number(part.weight, 0), className="number"),
-            html.Td(f.percent(part.expected_shortfall), className="number"),
+            html.Td(f.percent(part.expected_shortfall, 1), className="number"),
             html.Td(f.percent(support), className="number"),
             html.Td(
                 [

@@ -80,6 +80,9 @@ def test_chips_slots_and_masks(tmp_path: Path) -> None:
     _picture(tmp_path / "slots" / "empty" / "x.jpg")
     (tmp_path / "slots" / "index.csv").write_text("name,split,label\nempty/x.jpg,val,0\n")
     assert read_slots_folder(tmp_path / "slots", "val")[0].label == 0
+    (tmp_path / "slots" / "index.csv").write_text("name,split,label,kind\nempty/x.jpg,val,0,parking bay\n")
+    with pytest.raises(InvalidInputError, match="row 2: the kind 'parking bay' is unknown; it is one of yard_bay"):
+        read_slots_folder(tmp_path / "slots", "val")
     _picture(tmp_path / "masks_set" / "images" / "m.png")
     mask = np.zeros((40, 60), np.uint8)
     mask[5:9, 7:11] = 255

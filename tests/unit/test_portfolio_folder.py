@@ -365,13 +365,13 @@ def test_a_projected_crs_is_converted(folder: Path) -> None:
         assert found.geometry.equals_exact(meant.geometry, 1e-9)
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+86 512", "-", "@x", "'=1", "''-a", "'quoted'", "a=b"])
+@pytest.mark.parametrize("name", ["=1+1", "+86 512", "-", "@x", "'=1", "''-a", "'quoted'", "＝1", "＋1", "－1", "＠x", "b"])
 def test_no_cell_begins_a_formula_in_a_spreadsheet(tmp_path: Path, name: str) -> None:
     given = small_portfolio()
     write_folder(replace(given, borrowers=(replace(given.borrowers[0], name=name), *given.borrowers[1:])), tmp_path)
     with (tmp_path / "borrowers.csv").open(newline="") as file:
         written = [cell for row in csv.reader(file) for cell in row]
-    assert not [cell for cell in written if cell.startswith(("=", "+", "-", "@"))]
+    assert not [cell for cell in written if cell.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))]
     assert name in {one.name for one in read_folder(tmp_path).portfolio.borrowers}
 
 
