@@ -75,7 +75,12 @@ def scene_of(facts: RasterFacts, now: datetime | None = None) -> SceneFile:
 
 
 def _acquired_at(facts: RasterFacts) -> datetime:
-    acquired = _iso_time(facts.tags, "ACQUIRED_AT")
+    acquired, said = _iso_time(facts.tags, "ACQUIRED_AT"), facts.tags.get("ACQUIRED_AT", "").strip()
+    if acquired is None and said:  # the time of writing must not stand in for it
+        raise RasterRejectedError(
+            facts.path, Reason.NO_TIME, f"its tag ACQUIRED_AT is {said[:40]!r}, no time; write it as ISO 8601 with zone, "
+            "like 2026-05-04T10:30:00+08:00.", facts.sha256,
+        )
     if acquired is None and "TIFFTAG_DATETIME" in facts.tags:
         try:
             acquired = datetime.strptime(facts.tags["TIFFTAG_DATETIME"].strip(), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
