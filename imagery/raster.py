@@ -204,7 +204,7 @@ def _check_colours(path: Path, dataset: Any, sha256: str, spectral: bool) -> Non
         raise RasterRejectedError(
             path, Reason.WRONG_TYPE,
             f"its pixels are {', '.join(sorted(kinds))}; write 8-bit colour (uint8; gdal_translate -ot Byte "
-            f"-scale LOW HIGH 1 255 with limits that are the same for every scene){satellite}.", sha256,
+            f"-scale LOW HIGH 0 255 with limits that are the same for every scene){satellite}.", sha256,
         )
 
 

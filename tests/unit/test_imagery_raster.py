@@ -115,6 +115,12 @@ def test_what_is_refused_is_named(tmp_path: Path) -> None:
     """The value itself and the way out, not only the kind of fault."""
     turned = write_tif(tmp_path / "turned.tif", transform=Affine(0.2954, -0.0521, 350_000, 0.0521, -0.2954, 3_450_000))
     dated = write_tif(tmp_path / "dated.tif", tags={"ACQUIRED_AT": "04.05.2026 10:30"})
-    for path, said in ((turned, r"10 degrees.*gdalwarp"), (dated, r"'04\.05\.2026 10:30'.*ISO 8601")):
+    sound = {"ACQUIRED_AT": "2026-05-04T02:30:00Z"}
+    later = write_tif(tmp_path / "later.tif", tags=sound | {"AVAILABLE_AT": "next week"})
+    zero = write_tif(tmp_path / "zero.tif", tags={"TIFFTAG_DATETIME": "0000:00:00 00:00:00"})
+    for path, said in (
+        (turned, r"10 degrees.*gdalwarp"), (dated, r"ACQUIRED_AT is '04\.05\.2026 10:30'.*ISO 8601"),
+        (later, "AVAILABLE_AT is 'next week'"), (zero, "0000:00:00.*ACQUIRED_AT"),
+    ):  # fmt: skip
         with pytest.raises(RasterRejectedError, match=said):
             open_scene(path)
