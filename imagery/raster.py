@@ -42,7 +42,7 @@ _TURNED_PX = 0.5
 """Rows or columns that lean by less than this over the whole picture run along the map's axes."""
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 _COLOUR_WORD = re.compile(
-    r"(?<![a-z])(near.?infrared|infrared|nir|swir|red.?edge|red|green|blue|panchromatic|pan)(?![a-z])", re.IGNORECASE
+    r"(?<![a-z])(near.?infrared|infrared|nir|swir|red.?edge|red|green|blue)(?![a-z])", re.IGNORECASE
 )
 _SEE_THROUGH = 0.5
 """A transparency band with a larger share neither clear nor opaque is another kind of band under a wrong name."""
@@ -351,7 +351,7 @@ def _colour_bands(path: Path, dataset: Any, sha256: str) -> tuple[int, int, int]
         bands = [shown.index(colour.name) + 1 for colour in _COLOURS]
     elif all(colour in kinds for colour in _COLOURS):
         bands = [kinds.index(colour) + 1 for colour in _COLOURS]
-    elif dataset.count == 3 or kinds[3] is ColorInterp.alpha:
+    elif ColorInterp.alpha not in kinds[:3] and (dataset.count == 3 or kinds[3] is ColorInterp.alpha):
         bands = [1, 2, 3]
     else:
         detail = f"its {dataset.count} bands do not say which are red, green and blue; {_PICK_BANDS}."

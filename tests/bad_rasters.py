@@ -110,6 +110,10 @@ BAD: dict[str, tuple[Reason, Callable[[Path], Path]]] = {
     "palette": (Reason.WRONG_BANDS, _palette),
     "four_bands_that_say_nothing": (Reason.WRONG_BANDS, lambda path: in_colours(path, "----")),
     "infrared_said_to_be_transparency": (Reason.WRONG_BANDS, lambda path: in_colours(path, "rgba")),
+    "two_bands_and_transparency": (
+        Reason.WRONG_BANDS,
+        lambda path: in_colours(path, "--a", pixels=np.concatenate([_pixels(2), _pixels(1, fill=255)])),
+    ),
     "infrared_shown_as_red": (Reason.WRONG_BANDS, lambda path: in_colours(path, "rgb", ("NIR", "Red", "Green"))),
     "sixteen_bit": (Reason.WRONG_TYPE, lambda path: write_tif(path, _pixels(3, "uint16"))),
     "float": (Reason.WRONG_TYPE, lambda path: write_tif(path, _pixels(3, "float32"))),

@@ -87,6 +87,7 @@ def test_unusual_ways_to_say_where_are_read_right(tmp_path: Path) -> None:
         ("bgr-", (), (3, 2, 1)),
         ("----", ("Blue", "Green", "Red", "NIR"), (3, 2, 1)),
         ("---", ("band 1 (blue)", "green_band", "RED"), (3, 2, 1)),
+        ("---", ("Pan-sharpened blue", "Pan-sharpened green", "Pan-sharpened red"), (3, 2, 1)),
         ("----", ("Red Edge", "red", "green", "blue"), (2, 3, 4)),
         ("rgb", ("Layer_1", "Layer_2", "Layer_3"), (1, 2, 3)),
         ("---", (), (1, 2, 3)),
