@@ -33,6 +33,8 @@ _AFFINE_TOLERANCE_PX = 0.05
 _MARGIN_PX = 2
 _SHRINK_FROM = 1.25
 """From this ratio of pixel sizes on, pixels are averaged before the warp, so that nothing is skipped."""
+_SQUARE = 0.01
+"""Pixels whose edges differ less are read as squares: rounding must not decide how a window is averaged."""
 _HEADER_BYTES = 16_384
 _CHANNELS = 4
 """OpenCV warps no more at a time."""
@@ -204,7 +206,8 @@ def _oblong(to_source: NDArray[np.float64], grid: GridSpec) -> float:
     right = (to_source[:, -1] - to_source[:, 0]).mean(axis=0) / grid.size.width
     down = (to_source[-1] - to_source[0]).mean(axis=0) / grid.size.height
     columns, rows = np.hypot(right, down)
-    return math.sqrt(columns / rows)
+    found = math.sqrt(columns / rows)
+    return found if abs(found - 1) > _SQUARE else 1.0
 
 
 def _source_window(facts: RasterFacts, to_source: NDArray[np.float64]) -> Window:
