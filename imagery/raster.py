@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,7 +24,7 @@ from rasterio.windows import Window
 from collateral.errors import InvalidInputError
 from imagery.gdal_env import DRIVER, damage_is_an_error, gdal_environment
 from imagery.grid import PixelSize, apply_affine
-from imagery.spectral import COARSE_M, COARSEST_M, HOW, Spectral, spectral_of
+from imagery.spectral import COARSE_M, COARSEST_M, HOW, Spectral, band_names, spectral_of
 
 MAX_EDGE_PX = 200_000
 """A longer edge is taken for a broken or hostile header."""
@@ -35,6 +36,20 @@ _PROBE_PX = 256
 _MAX_BLOCKS_CHECKED = 60_000
 _BLACK = 2
 """A picture's pixel that is no brighter holds no data."""
+_MOST_OBLONG = 3.0
+"""Longest edge of a pixel on the ground over its shortest: degrees, as wide as high, reach it at 70 degrees of latitude."""
+_TURNED_PX = 0.5
+"""Rows or columns that lean by less than this over the whole picture run along the map's axes."""
+_COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+_COLOUR_WORD = re.compile(
+    r"(?<![a-z])(near.?infrared|infrared|nir|swir|red.?edge|red|green|blue)(?![a-z])", re.IGNORECASE
+)
+_SEE_THROUGH = 0.5
+"""A transparency band with a larger share neither clear nor opaque is another kind of band under a wrong name."""
+_PICK_BANDS = (
+    "write the three colours only; where they lie in the order blue, green, red: "
+    "gdal_translate -b 3 -b 2 -b 1 -colorinterp red,green,blue"
+)
 
 
 class Reason(StrEnum):
@@ -125,12 +140,15 @@ def inspect(path: Path, driver: str = DRIVER, spectral: bool = False) -> RasterF
                 "" if named is None else "; a finer picture is read as red, green, blue of 8 bit"
             )
             gsd_m = _ground_sampling_distance(path, dataset, sha256, allowed, remedy)
-            bands = _colour_bands(dataset)
             if named is not None:
                 bands = (named.bands["red"], named.bands["green"], named.bands["blue"])
+            else:
+                bands = _colour_bands(path, dataset, sha256)
             try:
                 with damage_is_an_error():
                     _check_content(path, dataset, bands, 0.0 if named is not None else _BLACK, sha256)
+                    if named is None:
+                        _check_transparency(path, dataset, sha256)
             except (RasterioError, RasterioIOError) as error:
                 detail = f"pixels in it cannot be decoded ({_short(error.__cause__ or error)}); copy it again."
                 raise RasterRejectedError(path, Reason.DAMAGED, detail, sha256) from error
@@ -185,8 +203,8 @@ def _check_colours(path: Path, dataset: Any, sha256: str, spectral: bool) -> Non
     if kinds != {"uint8"}:
         raise RasterRejectedError(
             path, Reason.WRONG_TYPE,
-            f"its pixels are {', '.join(sorted(kinds))}; write 8-bit colour (uint8; "
-            f"gdal_translate -ot Byte -scale with limits that are the same for every scene){satellite}.", sha256,
+            f"its pixels are {', '.join(sorted(kinds))}; write 8-bit colour (uint8; gdal_translate -ot Byte "
+            f"-scale LOW HIGH 0 255 with limits that are the same for every scene){satellite}.", sha256,
         )
 
 
@@ -206,10 +224,11 @@ def _check_header(path: Path, dataset: Any, sha256: str) -> None:
         raise RasterRejectedError(
             path, Reason.ABSURD_GSD, "its transform gives pixels no size; write it again as it was delivered.", sha256
         )
-    if abs(dataset.transform.b) + abs(dataset.transform.d) > 1e-9 * abs(dataset.transform.a):
-        raise RasterRejectedError(
-            path, Reason.ROTATED, "its grid is rotated against the map; warp it north up (gdalwarp) first.", sha256
-        )
+    a, b, _, d, e, _ = dataset.transform[:6]
+    if abs(d) * width > _TURNED_PX * abs(e) or abs(b) * height > _TURNED_PX * abs(a):
+        turn = math.degrees(math.atan2(d, a))
+        detail = f"its grid is rotated against the map (its rows by {turn:.4g} degrees); warp it north up (gdalwarp) first."
+        raise RasterRejectedError(path, Reason.ROTATED, detail, sha256)
 
 
 def _check_blocks(path: Path, dataset: Any, length: int, sha256: str) -> None:
@@ -260,32 +279,52 @@ def _ground_sampling_distance(
         )
     across, down = (_GEOD.inv(*places[0], *place)[2] for place in places[1:])
     gsd_m = math.sqrt(across * down)
-    if not allowed[0] <= gsd_m <= allowed[1] or not 0.5 <= across / max(down, 1e-12) <= 2.0:
+    if not allowed[0] <= gsd_m <= allowed[1]:
         raise RasterRejectedError(
             path, Reason.ABSURD_GSD,
             f"a pixel is {across:.4g} x {down:.4g} m on the ground; {allowed[0]} to {allowed[1]} m is read: "
             f"{remedy}.", sha256,
         )
+    if max(across, down) > _MOST_OBLONG * min(across, down):
+        raise RasterRejectedError(
+            path, Reason.ABSURD_GSD,
+            f"a pixel is {across:.4g} x {down:.4g} m on the ground, one edge more than {_MOST_OBLONG:g} times the other: "
+            "warp it to UTM (gdalwarp -t_srs).", sha256,
+        )
     return gsd_m
 
 
 def _check_content(path: Path, dataset: Any, colours: tuple[int, int, int], black: float, sha256: str) -> None:
-    """Looks for any valid pixel: in a thumbnail where one is cheap, else in blocks spread over the file."""
-    bands = list(colours)
-    if dataset.overviews(1) or dataset.width * dataset.height <= 16 << 20:
-        shape = tuple(max(1, min(_PROBE_PX, edge)) for edge in (dataset.height, dataset.width))
-        probes = [_probe(dataset, bands, black, None, shape)]
-    else:
-        blocks = list(block_indices(dataset))
-        height, width = dataset.block_shapes[0]
-        chosen = blocks[:: max(1, len(blocks) // 16)]
-        probes = [
-            _probe(dataset, bands, black, Window(c * width, r * height, min(width, dataset.width - c * width),
-                                                 min(height, dataset.height - r * height)), None)
-            for r, c in chosen
-        ]
-    if not any(probe.any() for probe in probes):
+    """Looks for any valid pixel."""
+    if not any(_probe(dataset, list(colours), black, *where).any() for where in _probes(dataset)):
         raise RasterRejectedError(path, Reason.ALL_NODATA, "not one pixel holds data; leave it out.", sha256)
+
+
+def _check_transparency(path: Path, dataset: Any, sha256: str) -> None:
+    """Four bands of 8 bit are easily written as colours and transparency when the fourth is infrared."""
+    for number, kind in enumerate(dataset.colorinterp, start=1):
+        if kind is not ColorInterp.alpha:
+            continue
+        parts = [
+            dataset.read(number, window=window, out_shape=shape, resampling=Resampling.nearest).ravel()
+            for window, shape in _probes(dataset)
+        ]
+        values = np.concatenate(parts)
+        between = float(np.mean((values > 0) & (values < 255)))
+        if between > _SEE_THROUGH:
+            detail = f"its band {number} is marked as transparency, and {between:.0%} of it is neither clear nor opaque; "
+            raise RasterRejectedError(path, Reason.WRONG_BANDS, detail + _PICK_BANDS + ".", sha256)
+
+
+def _probes(dataset: Any) -> list[tuple[Window | None, tuple[int, ...] | None]]:
+    """Windows and their shapes to look at: a thumbnail where one is cheap, else blocks spread over the file."""
+    if dataset.overviews(1) or dataset.width * dataset.height <= 16 << 20:
+        return [(None, tuple(max(1, min(_PROBE_PX, edge)) for edge in (dataset.height, dataset.width)))]
+    blocks = list(block_indices(dataset))
+    rows, columns = dataset.block_shapes[0]
+    corners = [(r * rows, c * columns) for r, c in blocks[:: max(1, len(blocks) // 16)]]
+    width, height = dataset.width, dataset.height
+    return [(Window(left, top, min(columns, width - left), min(rows, height - top)), None) for top, left in corners]
 
 
 def _probe(
@@ -299,13 +338,30 @@ def _probe(
     return valid
 
 
-def _colour_bands(dataset: Any) -> tuple[int, int, int]:
-    meaning = {kind: number for number, kind in enumerate(dataset.colorinterp, start=1)}
-    wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-    if all(kind in meaning for kind in wanted):
-        red, green, blue = (meaning[kind] for kind in wanted)
-        return red, green, blue
-    return 1, 2, 3
+def _colour_bands(path: Path, dataset: Any, sha256: str) -> tuple[int, int, int]:
+    """Numbers of red, green and blue: by the bands' names, else by their colour interpretation.
+
+    Three bands (and transparency) that say nothing are taken to lie in that order, four are not: as many deliveries begin
+    with blue.
+    """
+    names = band_names(dataset)
+    shown = [found[1].lower() if (found := _COLOUR_WORD.search(name)) else "" for name in names]
+    kinds = list(dataset.colorinterp)
+    if all(shown.count(colour.name) == 1 for colour in _COLOURS):
+        bands = [shown.index(colour.name) + 1 for colour in _COLOURS]
+    elif all(colour in kinds for colour in _COLOURS):
+        bands = [kinds.index(colour) + 1 for colour in _COLOURS]
+    elif ColorInterp.alpha not in kinds[:3] and (dataset.count == 3 or kinds[3] is ColorInterp.alpha):
+        bands = [1, 2, 3]
+    else:
+        detail = f"its {dataset.count} bands do not say which are red, green and blue; {_PICK_BANDS}."
+        raise RasterRejectedError(path, Reason.WRONG_BANDS, detail, sha256)
+    if any(shown[number - 1] not in ("", colour.name) for number, colour in zip(bands, _COLOURS, strict=True)):
+        called = ", ".join(name or "-" for name in names)
+        detail = f"its bands are called {called}; red, green and blue are needed, in any order (gdal_translate -b)."
+        raise RasterRejectedError(path, Reason.WRONG_BANDS, detail, sha256)
+    red, green, blue = bands
+    return red, green, blue
 
 
 def _has_mask(dataset: Any) -> bool:

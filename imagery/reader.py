@@ -33,6 +33,8 @@ _AFFINE_TOLERANCE_PX = 0.05
 _MARGIN_PX = 2
 _SHRINK_FROM = 1.25
 """From this ratio of pixel sizes on, pixels are averaged before the warp, so that nothing is skipped."""
+_SQUARE = 0.01
+"""Pixels whose edges differ less are read as squares: rounding must not decide how a window is averaged."""
 _HEADER_BYTES = 16_384
 _CHANNELS = 4
 """OpenCV warps no more at a time."""
@@ -98,10 +100,10 @@ def read_pixels(facts: RasterFacts, grid: GridSpec, shift: MapShift = NO_SHIFT) 
         raise WindowUnreadableError(f"{facts.path.name}: it holds reflectances, no colours; use read_reflectances.")
     to_source = _control_points(facts, grid.shifted(shift))
     window = _source_window(facts, to_source)
-    ratio = grid.gsd_m / facts.gsd_m
+    ratio, oblong = grid.gsd_m / facts.gsd_m, _oblong(to_source, grid)
     try:
         with gdal_environment(), rasterio.open(facts.path, driver=DRIVER) as dataset:
-            source, known, scale, cost = _decode(dataset, facts, window, ratio)
+            source, known, scale, cost = _decode(dataset, facts, window, (ratio * oblong, ratio / oblong))
     except (RasterioError, RasterioIOError, OSError) as error:
         raise _unopened(facts, error) from error
     local = (to_source - (window.col_off, window.row_off)) * scale
@@ -199,6 +201,15 @@ def _control_points(facts: RasterFacts, grid: GridSpec) -> NDArray[np.float64]:
     return lattice
 
 
+def _oblong(to_source: NDArray[np.float64], grid: GridSpec) -> float:
+    """Root of the scene's columns over its rows on an edge of the grid: not 1 where its pixels are degrees."""
+    right = (to_source[:, -1] - to_source[:, 0]).mean(axis=0) / grid.size.width
+    down = (to_source[-1] - to_source[0]).mean(axis=0) / grid.size.height
+    columns, rows = np.hypot(right, down)
+    found = math.sqrt(columns / rows)
+    return found if abs(found - 1) > _SQUARE else 1.0
+
+
 def _source_window(facts: RasterFacts, to_source: NDArray[np.float64]) -> Window:
     low = np.floor(to_source.min(axis=(0, 1)) - _MARGIN_PX).astype(int)
     high = np.ceil(to_source.max(axis=(0, 1)) + _MARGIN_PX).astype(int)
@@ -209,12 +220,16 @@ def _source_window(facts: RasterFacts, to_source: NDArray[np.float64]) -> Window
 
 
 def _decode(
-    dataset: Any, facts: RasterFacts, window: Window, ratio: float
+    dataset: Any, facts: RasterFacts, window: Window, ratios: tuple[float, float]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64], ReadCost]:
-    """Pixels (rows x columns x 3), validity (0/255), scale (x, y) from scene pixels to them, cost."""
-    shape = (window.height, window.width)
-    if ratio >= _SHRINK_FROM:
-        shape = tuple(max(1, round(edge / ratio)) for edge in shape)
+    """Pixels (rows x columns x 3), validity (0/255), scale (x, y) from scene pixels to them, cost.
+
+    `ratios`: scene columns and rows to a pixel of the grid.
+    """
+    shape = tuple(
+        max(1, round(edge / ratio)) if ratio >= _SHRINK_FROM else int(edge)
+        for edge, ratio in zip((window.height, window.width), reversed(ratios), strict=True)
+    )
     try:
         with damage_is_an_error():
             source = dataset.read(list(facts.bands), window=window, out_shape=(3, *shape), resampling=Resampling.average)
@@ -226,7 +241,7 @@ def _decode(
     else:
         known = np.where(rgb.max(axis=2) > 2, np.uint8(255), np.uint8(0))
     scale = np.array([shape[1] / window.width, shape[0] / window.height])
-    return rgb, known, scale, _cost(dataset, window, ratio)
+    return rgb, known, scale, _cost(dataset, window, min(ratios))
 
 
 def _unopened(facts: RasterFacts, error: Exception) -> WindowUnreadableError:

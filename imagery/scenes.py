@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,7 +66,7 @@ def scene_of(facts: RasterFacts, now: datetime | None = None) -> SceneFile:
         sha256=facts.sha256,
         bytes=facts.bytes,
     )
-    available = _iso_time(facts.tags, "AVAILABLE_AT")
+    available = _iso_time(facts, "AVAILABLE_AT")
     # A file that is here was available: a later time told must not make knowledge of the future.
     available_at = min(max(available or acquired_at, acquired_at), max(now, acquired_at))
     middle = record.footprint.centroid
@@ -75,27 +74,29 @@ def scene_of(facts: RasterFacts, now: datetime | None = None) -> SceneFile:
 
 
 def _acquired_at(facts: RasterFacts) -> datetime:
-    acquired = _iso_time(facts.tags, "ACQUIRED_AT")
-    if acquired is None and "TIFFTAG_DATETIME" in facts.tags:
-        try:
-            acquired = datetime.strptime(facts.tags["TIFFTAG_DATETIME"].strip(), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
-        except ValueError:
-            acquired = None
-    if acquired is None:
-        raise RasterRejectedError(
-            facts.path, Reason.NO_TIME,
-            "it does not say when it was taken; write the tag ACQUIRED_AT (ISO 8601 with zone) or TIFFTAG_DATETIME.",
-            facts.sha256,
-        )
-    return acquired
-
-
-def _iso_time(tags: Mapping[str, str], name: str) -> datetime | None:
+    acquired = _iso_time(facts, "ACQUIRED_AT")
+    if acquired is not None:
+        return acquired
+    written = facts.tags.get("TIFFTAG_DATETIME", "").strip()
     try:
-        time = datetime.fromisoformat(tags.get(name, ""))
+        return datetime.strptime(written, "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
     except ValueError:
+        detail = f"it does not say when it was taken{f' (TIFFTAG_DATETIME is {written[:40]!r})' if written else ''}; "
+        remedy = "write the tag ACQUIRED_AT (ISO 8601 with zone) or TIFFTAG_DATETIME."
+        raise RasterRejectedError(facts.path, Reason.NO_TIME, detail + remedy, facts.sha256) from None
+
+
+def _iso_time(facts: RasterFacts, name: str) -> datetime | None:
+    """None where the tag is not there; one that cannot be read is refused: no other time may stand in for it."""
+    said = facts.tags.get(name, "").strip()
+    if not said:
         return None
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    try:
+        time = datetime.fromisoformat(said)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        detail = f"its tag {name} is {said[:40]!r}, no time; write it as ISO 8601 with zone, like 2026-05-04T10:30:00+08:00."
+        raise RasterRejectedError(facts.path, Reason.NO_TIME, detail, facts.sha256) from None
 
 
 def footprint_of(facts: RasterFacts) -> Polygon:

@@ -67,10 +67,7 @@ def spectral_of(dataset: Any) -> Spectral | None:
     if dataset.count < len(NEEDED) or not set(dataset.dtypes) <= set(TYPES):
         return None
     tags = {str(key).upper(): str(value) for key, value in dataset.tags().items()}
-    names = [name or "" for name in dataset.descriptions]
-    if not any(names):
-        names = [name.strip() for name in tags.get("BANDS", "").split(",")]
-    bands, landsat, surface = _bands(names, tags)
+    bands, landsat, surface = _bands(band_names(dataset), tags)
     if not all(name in bands for name in NEEDED):
         return None
     if not all(name in bands for name in HELPFUL):
@@ -81,6 +78,15 @@ def spectral_of(dataset: Any) -> Spectral | None:
     if scaling is None or not (0 < scaling[0] <= 1 and abs(scaling[1]) <= 1):
         return None
     return Spectral(bands, *scaling, level or "l2a", bool(level) or surface)
+
+
+def band_names(dataset: Any) -> list[str]:
+    """One name per band of an open rasterio dataset, by its descriptions, else its tag BANDS; empty where unsaid."""
+    names = [name or "" for name in dataset.descriptions]
+    if not any(names):
+        said = {str(key).upper(): str(value) for key, value in dataset.tags().items()}.get("BANDS", "").split(",")
+        names = [name.strip() for name in (*said, *names)][: dataset.count]
+    return names
 
 
 def _bands(names: Sequence[str], tags: Mapping[str, str]) -> tuple[dict[str, int], bool, bool]:

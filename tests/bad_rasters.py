@@ -76,6 +76,17 @@ def _palette(path: Path) -> Path:
     return path
 
 
+def in_colours(path: Path, kinds: str, names: tuple[str, ...] = (), pixels: np.ndarray | None = None) -> Path:
+    """A picture whose bands say what they show: one letter each (r g b, a transparency, - nothing), and their names."""
+    meaning = {"r": ColorInterp.red, "g": ColorInterp.green, "b": ColorInterp.blue, "a": ColorInterp.alpha}
+    write_tif(path, _pixels(len(kinds)) if pixels is None else pixels, photometric="minisblack", alpha="no")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [meaning.get(kind, ColorInterp.undefined) for kind in kinds]
+        if names:
+            dataset.descriptions = names
+    return path
+
+
 def _claims(path: Path) -> Path:
     """The header says 1,000,000 x 1,000,000 px; the file holds 300 x 200."""
     content = bytearray(write_tif(path).read_bytes())
@@ -97,6 +108,13 @@ BAD: dict[str, tuple[Reason, Callable[[Path], Path]]] = {
     "one_band": (Reason.WRONG_BANDS, lambda path: write_tif(path, _pixels(1))),
     "eight_bands": (Reason.WRONG_BANDS, lambda path: write_tif(path, _pixels(8))),
     "palette": (Reason.WRONG_BANDS, _palette),
+    "four_bands_that_say_nothing": (Reason.WRONG_BANDS, lambda path: in_colours(path, "----")),
+    "infrared_said_to_be_transparency": (Reason.WRONG_BANDS, lambda path: in_colours(path, "rgba")),
+    "two_bands_and_transparency": (
+        Reason.WRONG_BANDS,
+        lambda path: in_colours(path, "--a", pixels=np.concatenate([_pixels(2), _pixels(1, fill=255)])),
+    ),
+    "infrared_shown_as_red": (Reason.WRONG_BANDS, lambda path: in_colours(path, "rgb", ("NIR", "Red", "Green"))),
     "sixteen_bit": (Reason.WRONG_TYPE, lambda path: write_tif(path, _pixels(3, "uint16"))),
     "float": (Reason.WRONG_TYPE, lambda path: write_tif(path, _pixels(3, "float32"))),
     "complex": (Reason.WRONG_TYPE, lambda path: write_tif(path, _pixels(3, "complex64"))),
@@ -106,11 +124,21 @@ BAD: dict[str, tuple[Reason, Callable[[Path], Path]]] = {
     "far_off_the_earth": (Reason.NO_CRS, lambda path: write_tif(path, transform=Affine(0.3, 0, 9e12, 0, -0.3, 9e12))),
     "rotated": (Reason.ROTATED, lambda path: write_tif(path, transform=Affine(0.3, 0.1, 350_000, 0.1, -0.3, 3_450_000))),
     "sheared": (Reason.ROTATED, lambda path: write_tif(path, transform=Affine(0.3, 0.1, 350_000, 0, -0.3, 3_450_000))),
+    "turned_by_a_pixel": (
+        Reason.ROTATED, lambda path: write_tif(path, transform=Affine(0.3, 0, 350_000, 0.001, -0.3, 3_450_000))
+    ),
+    "no_time_but_that_of_writing": (
+        Reason.NO_TIME,
+        lambda path: write_tif(path, tags={"ACQUIRED_AT": "04.05.2026 10:30", "TIFFTAG_DATETIME": "2026:08:01 12:00:00"}),
+    ),
     "no_time": (Reason.NO_TIME, lambda path: write_tif(path, tags={"OTHER": "x"})),
     "future": (Reason.IMPOSSIBLE_TIME, lambda path: write_tif(path, tags={"ACQUIRED_AT": "2126-05-04T02:30:00Z"})),
     "epoch": (Reason.IMPOSSIBLE_TIME, lambda path: write_tif(path, tags={"ACQUIRED_AT": "1970-01-01T00:00:00Z"})),
     "pixels_of_300_m": (
         Reason.ABSURD_GSD, lambda path: write_tif(path, transform=Affine(300, 0, 350_000, 0, -300, 3_450_000))
+    ),
+    "pixels_four_times_as_long": (
+        Reason.ABSURD_GSD, lambda path: write_tif(path, transform=Affine(0.3, 0, 350_000, 0, -1.2, 3_450_000))
     ),
     "pixels_of_no_size": (Reason.ABSURD_GSD, lambda path: write_tif(path, transform=Affine(0, 0, 350_000, 0, 0, 3_450_000))),
     "metres_said_to_be_degrees": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio
 from affine import Affine
@@ -14,7 +15,7 @@ from collateral.errors import UsageError
 from imagery.catalogue import find_scenes
 from imagery.raster import RasterRejectedError, inspect
 from imagery.scenes import open_scene
-from tests.bad_rasters import BAD, ORIGIN, UTM, write_tif
+from tests.bad_rasters import BAD, ORIGIN, UTM, in_colours, write_tif
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -78,3 +79,49 @@ def test_unusual_ways_to_say_where_are_read_right(tmp_path: Path) -> None:
     assert open_scene(feet).record.gsd_m == pytest.approx(0.3048, rel=1e-3)
     assert 0.28 < open_scene(degrees).record.gsd_m < 0.34
     assert open_scene(no_code).record.epsg == 0 and open_scene(no_code).record.gsd_m == pytest.approx(0.3, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "names", "bands"),
+    [
+        ("bgr-", (), (3, 2, 1)),
+        ("----", ("Blue", "Green", "Red", "NIR"), (3, 2, 1)),
+        ("---", ("band 1 (blue)", "green_band", "RED"), (3, 2, 1)),
+        ("---", ("Pan-sharpened blue", "Pan-sharpened green", "Pan-sharpened red"), (3, 2, 1)),
+        ("----", ("Red Edge", "red", "green", "blue"), (2, 3, 4)),
+        ("rgb", ("Layer_1", "Layer_2", "Layer_3"), (1, 2, 3)),
+        ("---", (), (1, 2, 3)),
+    ],
+)
+def test_colours_are_told_by_name_or_interpretation(
+    tmp_path: Path, kinds: str, names: tuple[str, ...], bands: tuple[int, int, int]
+) -> None:
+    assert open_scene(in_colours(tmp_path / "a.tif", kinds, names)).facts.bands == bands
+
+
+def test_transparency_and_internal_masks_are_no_infrared(tmp_path: Path) -> None:
+    """A feathered edge is transparency all the same."""
+    pixels = np.full((4, 64, 64), 120, np.uint8)
+    pixels[3, :20], pixels[3, 20:30], pixels[3, 30:] = 0, np.linspace(1, 254, 10)[:, None], 255
+    facts = open_scene(in_colours(tmp_path / "a.tif", "rgba", pixels=pixels)).facts
+    assert facts.bands == (1, 2, 3) and facts.has_mask
+
+
+def test_a_lean_that_moves_no_pixel_is_no_rotation(tmp_path: Path) -> None:
+    leaning = write_tif(tmp_path / "a.tif", transform=Affine(0.3, 1e-8, 350_000, 1e-8, -0.3, 3_450_000))
+    assert open_scene(leaning).record.gsd_m == pytest.approx(0.3, rel=1e-3)
+
+
+def test_what_is_refused_is_named(tmp_path: Path) -> None:
+    """The value itself and the way out, not only the kind of fault."""
+    turned = write_tif(tmp_path / "turned.tif", transform=Affine(0.2954, -0.0521, 350_000, 0.0521, -0.2954, 3_450_000))
+    dated = write_tif(tmp_path / "dated.tif", tags={"ACQUIRED_AT": "04.05.2026 10:30"})
+    sound = {"ACQUIRED_AT": "2026-05-04T02:30:00Z"}
+    later = write_tif(tmp_path / "later.tif", tags=sound | {"AVAILABLE_AT": "next week"})
+    zero = write_tif(tmp_path / "zero.tif", tags={"TIFFTAG_DATETIME": "0000:00:00 00:00:00"})
+    for path, said in (
+        (turned, r"10 degrees.*gdalwarp"), (dated, r"ACQUIRED_AT is '04\.05\.2026 10:30'.*ISO 8601"),
+        (later, "AVAILABLE_AT is 'next week'"), (zero, "0000:00:00.*ACQUIRED_AT"),
+    ):  # fmt: skip
+        with pytest.raises(RasterRejectedError, match=said):
+            open_scene(path)

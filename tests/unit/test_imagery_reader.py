@@ -79,6 +79,20 @@ def test_coarser_grids_are_averaged_and_stay_in_place(scene: Path, gsd_m: float)
     assert np.abs(found - np.roll(wanted, 1, axis=0))[2:].mean() > 3.0  # the test can see one pixel
 
 
+def test_pixels_longer_than_wide_are_averaged_edge_by_edge(tmp_path: Path) -> None:
+    """Degrees at 65 degrees north: 0.11 x 0.25 m. Stripes of one column vanish on pixels of two columns."""
+    path, step = tmp_path / "degrees.tif", 0.25 / 111_400
+    stripes = np.where(np.arange(600) % 2, 200, 40).astype(np.uint8)
+    with rasterio.open(path, "w", driver="GTiff", width=600, height=300, count=3, dtype="uint8", crs="EPSG:4326",
+                       transform=Affine(step, 0, 27.0, 0, -step, 65.0)) as dataset:
+        dataset.write(np.broadcast_to(stripes, (3, 300, 600)))
+    facts = inspect(path)
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:32635", always_xy=True).transform(27.0 + 300 * step, 65.0 - 150 * step)
+    across_m = facts.gsd_m**2 / (step * 111_496)
+    rgb = read_pixels(facts, grid_over(box(x - 20, y - 20, x + 20, y + 20), 32635, 2 * across_m)).rgb
+    assert rgb.std() < 8 and 110 < rgb.mean() < 130
+
+
 def test_outside_the_scene_is_not_valid(scene: Path) -> None:
     grid = grid_over(box(EAST - 30, NORTH - 60, EAST + 30, NORTH + 30), 32651, 0.3)
     pixels = read_pixels(inspect(scene), grid)
