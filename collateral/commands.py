@@ -14,8 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-import psycopg2
-
 from collateral.command import Command, Outcome
 from collateral.db import jobs, status
 from collateral.db.migrate import available, migrate
@@ -49,8 +47,6 @@ def _status(args: argparse.Namespace, settings: Settings) -> Outcome:
             states = jobs.states(connection)
         payload |= {"lag_s": behind.work_s, "last_reading_s": behind.reading_s}
         payload["jobs"] = {one.name: {k: v for k, v in asdict(one).items() if k != "name"} for one in states}
-    except psycopg2.errors.UndefinedTable:
-        problem = "The database has no schema yet; run `collateral database migrate`."
     except ServiceError as error:
         problem = mask_secrets(str(error))
     if problem is not None:

@@ -7,8 +7,9 @@ import re
 import sys
 import time
 
-_PASSWORD_IN_URL = re.compile(r"(?P<head>[a-z][a-z0-9+.-]{0,20}://[^:/@\s]{0,200}:)[^@\s]+@")
-"""Bounded, so that a long line without an address costs linear time."""
+_PASSWORD_IN_URL = re.compile(r"(?P<head>[a-z][a-z0-9+.-]{0,20}://[^:/@\s]{0,200}:)\S+@")
+"""To the last @, for a password may hold one; its head is bounded, so that a long line without an address costs linear
+time."""
 
 
 def mask_secrets(text: str) -> str:

@@ -21,7 +21,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from collateral.db import jobs
 from collateral.db.jobs import Job, Run
-from collateral.db.pool import Role, connect
+from collateral.db.pool import Role, connect, in_words
 from collateral.errors import ServiceError
 from collateral.log import mask_secrets
 
@@ -110,9 +110,10 @@ class Scheduler:
         """Makes folders and missing jobs, and sets the intervals asked for."""
         self._folders.make()
         session = self._connected()
-        jobs.ensure_jobs(session, wanted, datetime.now(UTC))
-        for name, every_s in (intervals or {}).items():
-            jobs.set_interval(session, name, every_s)
+        with in_words(session):
+            jobs.ensure_jobs(session, wanted, datetime.now(UTC))
+            for name, every_s in (intervals or {}).items():
+                jobs.set_interval(session, name, every_s)
 
     def tick(self) -> bool:
         """One look: what ended, what died with another scheduler, what is due. True while anything runs or waits."""

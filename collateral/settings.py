@@ -103,7 +103,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
             host=environment.get("COLLATERAL_DASHBOARD_HOST", "127.0.0.1"),
             port=_integer(environment, "COLLATERAL_DASHBOARD_PORT", 8050),
             secret_key=environment.get("COLLATERAL_SECRET_KEY"),
-            https=_integer(environment, "COLLATERAL_DASHBOARD_HTTPS", 0) == 1,
+            https=_integer(environment, "COLLATERAL_DASHBOARD_HTTPS", 0, other=1) == 1,
         ),
     )
 
@@ -119,14 +119,18 @@ def _check_database_url(url: str) -> None:
         )
 
 
-def _integer(environment: Mapping[str, str], name: str, default: int) -> int:
+def _integer(environment: Mapping[str, str], name: str, default: int, other: int | None = None) -> int:
     text = environment.get(name)
     if not text:
         return default
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         raise InvalidInputError(f"{name}={text!r} is not a whole number; set it to one or unset it.") from None
+    if number < 0 or (other is not None and number not in (0, other)):
+        allowed = "more" if other is None else str(other)
+        raise InvalidInputError(f"{name}={text!r} is not 0 or {allowed}; correct it or unset it.")
+    return number
 
 
 def _private_endpoints(runtime: Path) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from shapely.geometry import box
 
+from collateral.files import write_whole
 from detection.arrays import floats
 from detection.change import GSD_M, View
 from detection.dataset import resample
@@ -125,9 +126,7 @@ class ViewStore:
             (".webp", picture[1].tobytes()), (".png", cv2.imencode(".png", layers)[1].tobytes()),
             (".json", json.dumps(told).encode()),
         ):
-            partial = stem.with_name(stem.name + suffix + ".partial")
-            partial.write_bytes(content)
-            partial.replace(stem.with_name(stem.name + suffix))
+            write_whole(stem.with_name(stem.name + suffix), content)
         for old in sorted(folder.glob("*.json"))[:-KEPT]:
             for suffix in (".json", ".png", ".webp"):
                 old.with_suffix(suffix).unlink(missing_ok=True)

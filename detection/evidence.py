@@ -19,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from collateral.files import write_whole
 from detection.locate import Located
 from imagery.grid import GridSpec
 from imagery.scan import SiteWindow
@@ -62,15 +63,9 @@ def write_evidence(
     stem = f"{record.acquired_at:%Y%m%dT%H%M%SZ}_{record.scene_id}_{method.replace('@', '-')}_{content}"
     (folder / site_id).mkdir(parents=True, exist_ok=True)
     picture, geojson = f"{site_id}/{stem}.jpg", f"{site_id}/{stem}.geojson"
-    _replace(folder / picture, image)
-    _replace(folder / geojson, json.dumps({**features, "picture": picture}, ensure_ascii=False).encode())
+    write_whole(folder / picture, image)
+    write_whole(folder / geojson, json.dumps({**features, "picture": picture}, ensure_ascii=False).encode())
     return EvidenceFiles(picture, geojson, bounds)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def _bounds(grid: GridSpec) -> tuple[float, float, float, float]:

@@ -11,6 +11,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from collateral.domain import Observation, Quality, SiteKind
+from collateral.files import write_whole
 from detection.change import Change, View, comparable, find_changes
 from detection.change_views import DatedView, ViewStore, make_view
 from detection.consumers import method_of
@@ -123,9 +124,7 @@ class GroundConsumer:
             "type": "FeatureCollection", "since": earlier.acquired_at.isoformat(), "since_scene": earlier.scene_id,
             "features": [_feature(item, view.grid.epsg) for item in changes],
         }
-        partial = self._evidence / (path + ".partial")
-        partial.write_text(json.dumps(content))
-        partial.replace(self._evidence / path)
+        write_whole(self._evidence / path, json.dumps(content).encode())
         by_kind: dict[str, float] = {}
         for item in changes:
             by_kind[item.kind] = round(by_kind.get(item.kind, 0.0) + item.area_m2, 1)

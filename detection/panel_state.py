@@ -17,6 +17,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
+from collateral.files import write_whole
 from detection.observe import Estimate
 from imagery.grid import GridSpec, PixelSize
 from imagery.radiometry import normalise
@@ -162,6 +163,4 @@ class PanelReferences:
             (".webp", picture.tobytes()), (".png", cv2.imencode(".png", layers)[1].tobytes()),
             (".json", json.dumps(told).encode()),
         ):  # fmt: skip
-            partial = stem.with_name(stem.name + suffix + ".partial")
-            partial.write_bytes(content)
-            partial.replace(stem.with_name(stem.name + suffix))
+            write_whole(stem.with_name(stem.name + suffix), content)

@@ -24,6 +24,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
+from collateral.files import write_whole
 from imagery.grid import NO_SHIFT, GridSpec, MapShift, PixelSize
 from imagery.quality import OVERVIEW_GSD_M, Overview, assess, clouds
 from imagery.raster import RasterRejectedError
@@ -106,8 +107,8 @@ class ReferenceStore:
             "valid_from": reference.valid_from.isoformat() if reference.valid_from else None,
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "made_by": "collateral scan",
         }
-        _replace(self._folder / f"{name}.png", cv2.imencode(".png", reference.luminance)[1].tobytes())
-        _replace(self._folder / f"{name}.json", json.dumps(told).encode())
+        write_whole(self._folder / f"{name}.png", cv2.imencode(".png", reference.luminance)[1].tobytes())
+        write_whole(self._folder / f"{name}.json", json.dumps(told).encode())
 
     def stray(self, target: SiteTarget, scene: SceneFile) -> Reference | None:
         """Notes a good window that does not align; the new reference when this one completes what the rule asks for."""
@@ -140,7 +141,7 @@ class ReferenceStore:
 
     def _keep_strays(self, target: SiteTarget, rows: list[dict[str, str]]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        _replace(self._stray_file(target), json.dumps(rows).encode())
+        write_whole(self._stray_file(target), json.dumps(rows).encode())
 
     def _stray_file(self, target: SiteTarget) -> Path:
         return self._folder / f"{target.site.site_id}.strays"
@@ -169,12 +170,6 @@ def _read(meta: Path, target: SiteTarget) -> Reference | None:
     if not whole or grid != overview_grid(target):
         return None  # the file is damaged or the polygon was changed: made anew
     return Reference(grid, np.asarray(luminance, np.uint8), scene_ids, valid_from)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def _rebuilt(target: SiteTarget, paths: Sequence[str]) -> Reference | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg2
 
 from collateral.command import Command, Outcome, acting, parse_day, parse_time
-from collateral.db import devices
+from collateral.db import devices, reference
 from collateral.db.passports import Passport
 from collateral.db.pool import Pool, Role
 from collateral.domain import Device
@@ -208,6 +208,8 @@ def _note(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
     with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
+        if args.site:
+            reference.require_site(connection, args.site)
         rows = devices.device_list(connection, args.site)
     return Outcome({"devices": rows, "count": len(rows)})
 

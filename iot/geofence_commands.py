@@ -77,6 +77,8 @@ def _set(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
     with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
+        if args.site:
+            reference.require_site(connection, args.site)
         found, today = spells(geofences.geofences_of_site(connection, args.site)), _todays(connection)
     rows = [_told(one, today[one.fence.site_id]) for one in found]
     areas = [row for row in rows if args.ended or not row["ended"]]
@@ -85,6 +87,8 @@ def _list(args: argparse.Namespace, settings: Settings) -> Outcome:
 
 def _export(args: argparse.Namespace, settings: Settings) -> Outcome:
     with Pool(settings.require_database(), Role.APP, size=1) as pool, pool.connection() as connection:
+        if args.site:
+            reference.require_site(connection, args.site)
         holding = [one for one in geofences.newest_geofences(connection, args.site) if not one.ended]
     try:
         args.file.write_bytes(orjson.dumps(fences_json(holding), option=orjson.OPT_INDENT_2))

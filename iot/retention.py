@@ -36,6 +36,8 @@ from pathlib import Path
 import psycopg2
 
 from collateral.db import retention, rollups
+from collateral.db.login import open_connection
+from collateral.db.pool import in_words
 from collateral.errors import InvalidInputError, ServiceError
 from iot.tracks import LEARNT_DAYS
 
@@ -109,7 +111,7 @@ def retain(database_url: str, policy: Policy, now: datetime) -> RetentionSummary
         ServiceError: the database does not answer, or the account does not own the tables.
     """
     try:
-        with closing(psycopg2.connect(database_url)) as connection:
+        with closing(open_connection(database_url, "collateral retention")) as connection, in_words(connection):
             connection.autocommit = True
             rollups.take_turn(connection)  # or roll-ups could be made at this moment of readings that are going
             oldest = now - timedelta(days=policy.reading_keep_days)
@@ -139,7 +141,8 @@ def retain(database_url: str, policy: Policy, now: datetime) -> RetentionSummary
             if able:
                 compressed = sum(retention.compress_chunks(connection, table, before) for table, before in wanted)
     except psycopg2.Error as error:
-        raise ServiceError(f"The policy cannot be applied: {error}".strip()) from error
+        remedy = " Run it with the account that owns the tables." if error.pgcode == "42501" else ""
+        raise ServiceError(f"The policy cannot be applied: {str(error).strip()}.{remedy}") from error
     reasons = ([BEHIND] if behind else []) + ([EDITION] if wanted and not able else [])
     return RetentionSummary(dropped, minutes, quarantined, refusals, journeys, compressed, "; ".join(reasons))
 

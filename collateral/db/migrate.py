@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from importlib import resources
 
 import psycopg2
+import psycopg2.errors
 
+from collateral.db.login import open_connection, outage
 from collateral.errors import IntegrityError, ServiceError
 
 _NAME = re.compile(r"^(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.sql$")
@@ -58,13 +60,10 @@ def migrate(url: str, migrations: Sequence[Migration] | None = None) -> tuple[st
 
     Raises:
         IntegrityError: an applied file was edited afterwards, or the database is newer than this program.
-        ServiceError: the server does not answer.
+        ServiceError: the server does not answer or goes away, or the login lacks the rights.
     """
     known = available() if migrations is None else tuple(migrations)
-    try:
-        connection = psycopg2.connect(url)
-    except psycopg2.OperationalError as error:
-        raise ServiceError(f"The database does not answer ({str(error).strip()}); start it and try again.") from error
+    connection = open_connection(url)
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
@@ -87,6 +86,16 @@ def migrate(url: str, migrations: Sequence[Migration] | None = None) -> tuple[st
                 )
             done.append(f"{migration.version:04d}_{migration.name}")
         return tuple(done)
+    except psycopg2.Error as error:
+        told = outage(error, bool(connection.closed))
+        if told is None and isinstance(error, psycopg2.errors.InsufficientPrivilege):
+            told = ServiceError(
+                f"The login of COLLATERAL_DATABASE_URL may not change the schema ({str(error).splitlines()[0]}): use the "
+                "one that owns it; the first time it also needs the right to create roles and the extension timescaledb."
+            )
+        if told is not None:
+            raise told from error
+        raise
     finally:
         connection.close()  # also releases the session's advisory lock
 

@@ -11,10 +11,13 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 import psycopg2
+import psycopg2.errors
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
-from collateral.errors import ServiceError
+from collateral.db.login import open_connection, outage
+from collateral.db.migrate import available
+from collateral.errors import CollateralError, ServiceError
 
 
 class Role(StrEnum):
@@ -72,7 +75,8 @@ class Pool:
         """One transaction.
 
         Raises:
-            ServiceError: no connection became free in time, or the server does not answer.
+            ServiceError: no connection became free in time; the server does not answer, went away, has no room or takes no
+                changes; or its schema is older than this release.
         """
         held = self._take()
         try:
@@ -82,7 +86,8 @@ class Pool:
             if not held.closed:
                 with suppress(psycopg2.Error):  # the connection may have died with the statement: the first error is told
                     held.rollback()
-            raise
+            with in_words(held):
+                raise
         finally:
             self._give(held)
 
@@ -165,18 +170,60 @@ def _alive(held: Connection) -> bool:
 
 def connect(url: str, role: Role) -> Connection:
     """One connection acting as `role`, in UTC. The login behind `url` must be a member of the role."""
-    try:
-        held = psycopg2.connect(url, connect_timeout=10, application_name=f"collateral {role}")
-    except psycopg2.OperationalError as error:
-        raise ServiceError(f"The database does not answer ({str(error).strip()}); start it and try again.") from error
+    held = open_connection(url, f"collateral {role}")
     try:
         with held, held.cursor() as cursor:
             cursor.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role.value)))
             cursor.execute("SET TIME ZONE 'UTC'")
-    except psycopg2.Error:
+    except psycopg2.Error as error:
+        told = outage(error, bool(held.closed))
         held.close()
+        if told is None and error.pgcode in _NO_ROLE:
+            told = ServiceError(
+                f"The login of COLLATERAL_DATABASE_URL may not act as {role} ({str(error).strip()}): run `collateral "
+                f"database migrate` with the login that owns the schema, or let that one say GRANT {role} TO this login."
+            )
+        if told is not None:
+            raise told from error
         raise
     return held
+
+
+_NO_ROLE = ("42501", "22023")
+"""SQLSTATEs of a role that may not be set, and of one that does not exist."""
+_NOT_THERE = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn, psycopg2.errors.UndefinedFunction)
+
+
+@contextmanager
+def in_words(held: Connection) -> Iterator[None]:
+    """Tells what is no fault of a statement as the state of the database and its remedy; other errors stay as they are.
+
+    Raises:
+        ServiceError: the server went away, has no room or takes no changes; or its schema is older than this release.
+    """
+    try:
+        yield
+    except psycopg2.Error as error:
+        told = outage(error, bool(held.closed)) or _behind(error, held)
+        if told is not None:
+            raise told from error
+        raise
+
+
+def _behind(error: psycopg2.Error, held: Connection) -> CollateralError | None:
+    """Where something is missing because the schema was not migrated; leaves `held` closed then."""
+    if not isinstance(error, _NOT_THERE):
+        return None
+    newest, version = available()[-1].version, 0
+    with suppress(psycopg2.Error), held.cursor() as cursor:  # outside a transaction, or in one that was rolled back
+        cursor.execute("RESET ROLE")
+        cursor.execute("SELECT coalesce(max(version), 0) FROM schema_migration")
+        version = int((cursor.fetchone() or (0,))[0])
+    held.close()
+    if version >= newest:
+        return None
+    has = f"is at {version:04d}, this release needs {newest:04d}" if version else "is not there yet"
+    return ServiceError(f"The schema of the database {has}; run `collateral database migrate`.")
 
 
 def fetch_dicts(held: Connection, query: str | sql.Composable, parameters: Any = None) -> list[dict[str, Any]]:

@@ -116,6 +116,16 @@ def sites(connection: Connection, as_known: datetime | None = None) -> list[Site
     return _read(connection, SITE, as_known)
 
 
+def require_site(connection: Connection, site_id: str) -> None:
+    """Nothing, where the site is or ever was in the portfolio: lists of one that left it are answered too.
+
+    Raises:
+        InvalidInputError: it never was.
+    """
+    if not fetch_dicts(connection, "SELECT 1 FROM site_version WHERE site_id = %s LIMIT 1", (site_id,)):
+        raise InvalidInputError(f"Site {site_id} is not in the portfolio; import it, or name a site that is.")
+
+
 def loan_sites(connection: Connection, as_known: datetime | None = None) -> list[LoanSite]:
     """Which site secures which loan, by loan and site."""
     return _read(connection, LOAN_SITE, as_known)

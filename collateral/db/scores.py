@@ -125,6 +125,18 @@ def score_history(
     return [score_from_row(row) for row in rows]
 
 
+def stored_scores(
+    connection: Connection, since: datetime, before: datetime, subject_kind: SubjectKind = SubjectKind.SITE
+) -> list[Score]:
+    """Every score of one kind in [since, before), those that a later one of the same time took the place of too."""
+    rows = fetch_dicts(
+        connection,
+        f"SELECT {_COLUMNS} FROM score WHERE subject_kind = %s AND at >= %s AND at < %s ORDER BY subject_id, at, score_id",  # noqa: S608
+        (subject_kind.value, since, before),
+    )
+    return [score_from_row(row) for row in rows]
+
+
 def score_from_row(row: Mapping[str, Any]) -> Score:
     """A score from a row with the columns of table `score`."""
     return Score(

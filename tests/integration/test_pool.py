@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
+import uuid
+from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg2
+import psycopg2.errors
 import pytest
 
-from collateral.db.pool import Pool, Role, fetch_dicts
-from collateral.errors import ServiceError
+from collateral.db.migrate import available, migrate
+from collateral.db.pool import Pool, Role, connect, fetch_dicts
+from collateral.errors import CollateralError, ServiceError
+from collateral.schedule import Folders, Scheduler
+from iot.retention import Policy, retain
 from tests.conftest import execute
 
 
@@ -72,7 +80,8 @@ def test_a_connection_that_died_while_idle_is_replaced_unseen(database: str) -> 
 
 def test_a_connection_that_dies_in_use_is_told_and_replaced(database: str) -> None:
     with Pool(database, size=1) as pool:
-        with pytest.raises(psycopg2.OperationalError), pool.connection() as connection:
+        refused = pytest.raises(ServiceError, match=r"went away in the middle.*run the command again")
+        with refused, pool.connection() as connection:
             end_other_sessions(database)
             fetch_dicts(connection, "SELECT 1")
         with pool.connection() as connection:
@@ -83,6 +92,76 @@ def test_a_connection_that_dies_in_use_is_told_and_replaced(database: str) -> No
 def test_a_server_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(ServiceError, match="does not answer"), Pool("postgresql://x:y@127.0.0.1:1/z").connection():
         pass
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda url: url.replace("//collateral:", "//collateral:s3s%zzame"), "cannot be read as an address: write a %"),
+    (lambda url: url + "?sslmod=s3same", "cannot be read as an address.*options that libpq has"),
+    (lambda url: url.replace("127.0.0.1:", "127.0.0.1:x"), "cannot be read as an address .*correct it"),
+    (lambda url: url.replace("//collateral:", "//collateral:s3same"), "refuses the connection.*correct user, password"),
+    (lambda url: url + "_s3same", "refuses the connection.*does not exist.*correct user"),
+])  # fmt: skip
+def test_an_address_that_is_wrong_is_told_with_its_remedy_and_without_the_password(
+    database: str, change: Callable[[str], str], said: str
+) -> None:
+    for act in (lambda url: connect(url, Role.APP), migrate):
+        with pytest.raises(CollateralError, match=said) as caught:
+            act(change(database))
+        assert "s3same" not in str(caught.value).replace("_s3same", "")
+
+
+def test_a_login_without_the_roles_is_told_who_gives_them(database: str) -> None:
+    name = f"visitor_{uuid.uuid4().hex[:8]}"
+    execute(database, "CREATE ROLE {} LOGIN PASSWORD 'sesame'", name)
+    try:
+        visitor = database.replace(database.partition("//")[2].partition("@")[0], f"{name}:sesame")
+        with pytest.raises(ServiceError, match=r"may not act as cw_app.*GRANT cw_app TO this login"):
+            connect(visitor, Role.APP)
+        with pytest.raises(ServiceError, match=r"may not change the schema .*use the one that owns it"):
+            migrate(visitor)
+        with pytest.raises(ServiceError, match="Run it with the account that owns the tables"):
+            retain(visitor, Policy(), datetime.now(UTC))
+    finally:
+        execute(database, "DROP ROLE {}", name)
+
+
+@pytest.mark.parametrize(("migrations", "said"), [(0, "is not there yet"), (12, "is at 0012, this release needs 00")])
+def test_a_schema_that_was_not_migrated_is_told(empty_database: str, migrations: int, said: str, tmp_path: Path) -> None:
+    """`geofence_version` came with migration 19, the scheduler's tables with 8, roll-ups with 3."""
+    if migrations:
+        migrate(empty_database, available()[:migrations])
+    with Pool(empty_database, size=1) as pool:
+        for _ in range(2):
+            refused = pytest.raises(ServiceError, match=f"{said}.*run `collateral database migrate`")
+            with refused, pool.connection() as connection:
+                fetch_dicts(connection, "SELECT * FROM geofence_version")
+    if not migrations:
+        for act in (
+            lambda: Scheduler(empty_database, Folders.under(tmp_path)).prepare(),
+            lambda: retain(empty_database, Policy(), datetime.now(UTC)),
+        ):
+            with pytest.raises(ServiceError, match="run `collateral database migrate`"):
+                act()
+
+
+def test_a_mistake_in_a_statement_stays_one(database: str) -> None:
+    with Pool(database, size=1) as pool, pytest.raises(psycopg2.errors.UndefinedTable), pool.connection() as connection:
+        fetch_dicts(connection, "SELECT * FROM no_such_table")
+
+
+def test_a_database_that_only_reads_is_told(database: str) -> None:
+    refused = pytest.raises(ServiceError, match=r"takes no changes.*standby")
+    with Pool(database, size=1) as pool, refused, pool.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
+        cursor.execute("DELETE FROM job_run")
+
+
+def test_a_full_disk_is_told(database: str) -> None:
+    """As the server says it; a disk of its own would be needed to fill one."""
+    full = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full', MESSAGE = 'could not extend file'; END $$"
+    refused = pytest.raises(ServiceError, match=r"cannot go on \(could not extend file.*Make room")
+    with Pool(database, size=1) as pool, refused, pool.connection() as connection, connection.cursor() as cursor:
+        cursor.execute(full)
 
 
 def test_ingest_may_write_readings_and_read_no_loans(database: str) -> None:

@@ -204,6 +204,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_passwords_in_addresses_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
     assert mask_secrets("at postgresql://me:s3cret@host:5/x!") == "at postgresql://me:***@host:5/x!"
     assert mask_secrets("mqtt://:pw@h and https://a/b:c@d") == "mqtt://:***@h and https://a/b:c@d"
+    assert mask_secrets("mqtt://me:s3c@r@t@host:5 answers") == "mqtt://me:***@host:5 answers"
     assert mask_secrets("y" * 200_000).endswith("y")  # in linear time: minutes otherwise
     configure_logging()
     logging.getLogger("x").warning("no answer from %s", "mqtt://fleet:hunter2@127.0.0.1:1883")

@@ -59,6 +59,10 @@ def test_one_address_alone_still_needs_the_private_services(tmp_path: Path) -> N
 def test_a_number_that_is_none_is_named() -> None:
     with pytest.raises(InvalidInputError, match="COLLATERAL_THREADS='many'"):
         load_settings({"COLLATERAL_THREADS": "many"})
+    with pytest.raises(InvalidInputError, match="COLLATERAL_THREADS='-1' is not 0 or more"):
+        load_settings({"COLLATERAL_THREADS": "-1"})
+    with pytest.raises(InvalidInputError, match="COLLATERAL_DASHBOARD_HTTPS='2' is not 0 or 1"):
+        load_settings({"COLLATERAL_DASHBOARD_HTTPS": "2"})  # it would be taken for plain HTTP
 
 
 def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:
