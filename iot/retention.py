@@ -95,7 +95,8 @@ def read_policy(path: Path) -> Policy:
         for name, days in (rows if isinstance(rows, dict) else {"": rows}).items():
             key = f"{table}_{name}"
             if key not in known:
-                raise InvalidInputError(f"{path}: {table}.{name} is not a rule; rules are {', '.join(sorted(known))}.")
+                place = f"{table}.{name}" if name else table
+                raise InvalidInputError(f"{path}: {place} is not a rule; rules are {', '.join(sorted(known))}.")
             if type(days) is not int or not 0 <= days <= MOST_DAYS:
                 raise InvalidInputError(f"{path}: {table}.{name} is {days!r}; give 1 to {MOST_DAYS} whole days, 0 for ever.")
             if 0 < days < LEAST_DAYS.get(key, 0):

@@ -14,6 +14,7 @@ from typing import Any
 
 from collateral.domain import Priority, SiteKind
 from collateral.errors import InvalidInputError
+from scoring.policy_form import check_form
 
 Curve = tuple[tuple[float, float], ...]
 """Points (figure, shortfall), figures rising; straight lines between, flat outside."""
@@ -119,12 +120,20 @@ def load_policy(path: Path | None = None) -> Policy:
     Raises:
         InvalidInputError: the file cannot be understood; the message says where.
     """
+    shipped = resources.files("scoring.policies").joinpath("default.toml").read_text(encoding="utf-8")
     if path is None:
-        return parse_policy(resources.files("scoring.policies").joinpath("default.toml").read_text(encoding="utf-8"))
+        return parse_policy(shipped)
     try:
-        return parse_policy(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        tree = tomllib.loads(text)
     except OSError as error:
-        raise InvalidInputError(f"Policy {path} cannot be read ({error}); name an existing TOML file.") from error
+        raise InvalidInputError(f"Policy {path} cannot be read ({error.strerror}); name an existing TOML file.") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise InvalidInputError(
+            f"Policy {path} is not valid ({error}); write it in TOML and UTF-8 like scoring/policies/default.toml."
+        ) from error
+    check_form(tree, tomllib.loads(shipped))
+    return parse_policy(text)
 
 
 def parse_policy(body: str) -> Policy:
@@ -138,8 +147,9 @@ def parse_policy(body: str) -> Policy:
         tree = tomllib.loads(text)
         policy = _policy(tree, text)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        problem = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise InvalidInputError(
-            f"The policy is not valid: {error!r}; compare with scoring/policies/default.toml."
+            f"The policy is not valid: {problem}; compare with scoring/policies/default.toml."
         ) from error
     _check(policy)
     return policy
