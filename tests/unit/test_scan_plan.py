@@ -141,7 +141,7 @@ def test_files_that_are_no_scenes_do_not_stop_the_scan(folder: Path, targets: li
     store = Memory()
     summary = scanned(tmp_path / "scenes", targets, store, Brightness(), tmp_path)
     assert (summary.done, summary.scenes, summary.rejected) == (
-        1, 1, {"truncated": 1, "empty_file": 1, "unreadable": 1},
+        1, 1, {"truncated": 1, "empty_file": 1, "no_time": 1},
     )  # fmt: skip
     assert summary.windows == 4
     assert {error.path.name for error in store.rejections} == {"cut.tif", "zero.tif", "when.tif"}
