@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import errno
 import json
 import logging
 import os
@@ -119,6 +120,24 @@ def test_a_mistake_in_the_program_still_ends_as_json(
     shown = capsys.readouterr()
     assert json.loads(shown.out) == {"error": "ZeroDivisionError: division by zero"}
     assert "Traceback" in shown.err
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    (OSError(errno.ENOSPC, "No space left on device"), "A file cannot be written (No space left on device); make room on"),
+    (OSError(errno.EROFS, "Read-only file system", "/srv/x"), "/srv/x cannot be used (Read-only file system); make its disk"),
+    (PermissionError(errno.EACCES, "Permission denied", "/srv/x"), "/srv/x cannot be used (Permission denied); give this"),
+])  # fmt: skip
+def test_a_full_disk_and_a_closed_folder_end_in_a_sentence(
+    no_services: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("collateral.portfolio.commands.schema_json", fail)
+    assert main(["portfolio", "schema", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["error"].startswith(said) and "COLLATERAL_RUNTIME" in shown.err
+    assert "Traceback" not in shown.err
 
 
 def test_ctrl_c_while_packages_are_loaded_ends_in_a_sentence(
