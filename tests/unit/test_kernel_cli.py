@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import io
 import errno
+import io
 import json
 import logging
 import os
@@ -124,7 +124,7 @@ def test_a_mistake_in_the_program_still_ends_as_json(
 
 @pytest.mark.parametrize(("error", "said"), [
     (OSError(errno.ENOSPC, "No space left on device"), "A file cannot be written (No space left on device); make room on"),
-    (OSError(errno.EROFS, "Read-only file system", "/srv/x"), "/srv/x cannot be used (Read-only file system); make its disk"),
+    (OSError(errno.EROFS, "Read-only file system", "/srv/x"), "/srv/x cannot be used (Read-only file system); make its"),
     (PermissionError(errno.EACCES, "Permission denied", "/srv/x"), "/srv/x cannot be used (Permission denied); give this"),
 ])  # fmt: skip
 def test_a_full_disk_and_a_closed_folder_end_in_a_sentence(
