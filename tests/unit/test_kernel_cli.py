@@ -187,8 +187,9 @@ def test_a_time_that_cannot_be_meant_is_a_usage_error(text: str) -> None:
 
 
 def test_what_is_to_come_cannot_be_observed(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["observe", "--until", "2199-01-01T00:00:00Z", "--json"]) == 2
-    assert "lies in the future" in json.loads(capsys.readouterr().out)["error"]
+    for words in (("--until", "2199-01-01T00:00:00Z"), ("--since", "2099-01-01")):
+        assert main(["observe", *words, "--json"]) == 2
+        assert "lies in the future" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_a_number_of_more_than_64_bits_is_still_one_object(
