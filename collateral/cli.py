@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import json
 import logging
@@ -89,6 +90,14 @@ TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     ("bench", "scan"): ("benchmarks.commands", "measure a whole-scene scan against bare forward passes and SAHI"),
 }
 
+_NO_ROOM: Mapping[int, str] = {
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room within the quota",
+    errno.EROFS: "make its disk writable",
+    errno.EACCES: "give this account the right to it",
+    errno.EPERM: "give this account the right to it",
+}
+
 
 class _Parser(argparse.ArgumentParser):
     """Raises what argparse would print and exit with, so that a caller who asked for JSON gets it then too."""
@@ -130,10 +139,29 @@ def _answer(words: Sequence[str]) -> int:
         return _fail(str(error), args.json, 2)
     except CollateralError as error:
         return _fail(str(error), args.json, 1)
-    except Exception as error:  # a mistake in the program: the traceback for us, one JSON object for the caller all the same
-        logging.getLogger("collateral").exception("Unexpected error")
-        return _fail(f"{type(error).__name__}: {error}", args.json, 1)
+    except OSError as error:
+        told = _room(error)
+        if told is None:
+            return _mistake(error, args.json)
+        return _fail(told, args.json, 1)
+    except Exception as error:
+        return _mistake(error, args.json)
     return 0 if _show(outcome, args.json) and outcome.ok else 1
+
+
+def _mistake(error: Exception, as_json: bool) -> int:
+    """A mistake in the program: the traceback for us, one JSON object for the caller all the same."""
+    logging.getLogger("collateral").exception("Unexpected error")
+    return _fail(f"{type(error).__name__}: {error}", as_json, 1)
+
+
+def _room(error: OSError) -> str | None:
+    """What to tell of a disk that is full or a folder that is closed to us; None of any other error."""
+    remedy = _NO_ROOM.get(error.errno or 0)
+    if remedy is None:
+        return None
+    place = f"{error.filename} cannot be used" if error.filename else "A file cannot be written"
+    return f"{place} ({error.strerror}); {remedy}, or name another folder (the option that writes, or COLLATERAL_RUNTIME)."
 
 
 def _choose(words: Sequence[str]) -> tuple[tuple[str, str] | None, list[str]]:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from collateral.errors import IntegrityError, InvalidInputError
+from collateral.errors import IntegrityError, InvalidInputError, ServiceError
 from detection.runtime import Runtime, TorchRuntime
 
 Precision = Literal["bf16", "f32", "int8"]
@@ -150,7 +150,10 @@ def save_model(model: Any, path: Path, sha256: str, precision: Precision | None 
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         partial = Path(folder) / path.name
-        openvino.save_model(model, partial, compress_to_fp16=True)
+        try:
+            openvino.save_model(model, partial, compress_to_fp16=True)
+        except RuntimeError as error:  # it says no more of a full disk than "iostream error"
+            raise ServiceError(f"{path} cannot be written ({error}); make room on its disk.") from error
         partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
         partial.replace(path)  # last: what is looked for is there only when all is
 

@@ -7,6 +7,7 @@ remembered, because a further change might not show in its time. Everything is f
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sqlite3
 import threading
@@ -20,11 +21,13 @@ from typing import Any
 import orjson
 from affine import Affine
 
+from collateral.errors import ServiceError
 from imagery import raster, spectral
 from imagery.grid import PixelSize
 from imagery.raster import RasterFacts, RasterRejectedError, Reason, inspect_scene
 from imagery.spectral import Spectral
 
+_LOG = logging.getLogger("imagery.seen")
 _SETTLED_S = 2.0
 _TABLE = """
 CREATE TABLE IF NOT EXISTS seen (
@@ -43,6 +46,11 @@ class SeenFiles:
         self._lock = threading.Lock()
         try:
             self._database = _open(path)
+        except sqlite3.OperationalError as error:
+            raise ServiceError(
+                f"{path} cannot be used ({error}); make room on its disk and the folder writable, or name another with "
+                "COLLATERAL_RUNTIME."
+            ) from error
         except sqlite3.DatabaseError:  # damaged: it is a memory, everything in it can be found out again
             path.unlink()
             self._database = _open(path)
@@ -91,11 +99,12 @@ class SeenFiles:
             reason, content = found.reason.value, {"detail": found.detail, "sha256": found.sha256}
         else:
             content = _plain(found)
-        with self._lock:
-            self._database.execute(
-                "INSERT OR REPLACE INTO seen (path, stamp, reason, content) VALUES (?, ?, ?, ?)",
-                (str(path), self._key(stat), reason, orjson.dumps(content)),
-            )
+        row = (str(path), self._key(stat), reason, orjson.dumps(content))
+        try:
+            with self._lock:
+                self._database.execute("INSERT OR REPLACE INTO seen (path, stamp, reason, content) VALUES (?, ?, ?, ?)", row)
+        except sqlite3.DatabaseError as error:  # a full disk: the scan itself goes on
+            _LOG.warning("%s is read again next time: it cannot be remembered (%s)", path, error)
 
     def _key(self, stat: os.stat_result) -> str:
         return f"{self._rules} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"

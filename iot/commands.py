@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from collateral.command import Command, Outcome, parse_day, parse_time
+from collateral.db.clock import check_clock
 from collateral.db.pool import Pool, Role
 from collateral.errors import InvalidInputError, UsageError
 from collateral.services.local import fleet_url
@@ -117,7 +118,11 @@ def _observe(args: argparse.Namespace, settings: Settings) -> Outcome:
         if until > now:  # it would be written of every day till then that nobody reported
             raise UsageError(f"--until {args.until!r} lies in the future; of days to come nothing can be observed.")
         now = until
+    if args.since and args.since > (now + timedelta(days=1)).date():  # a day, for zones ahead of UTC
+        raise UsageError(f"--since {args.since} lies in the future; of days to come nothing can be observed.")
     with Pool(settings.require_database(), Role.APP, size=2) as pool:
+        with pool.connection() as connection:
+            check_clock(connection)
         summary = follow_present(pool, now) if args.trackers else observe(pool, now, args.since)
     return Outcome({**asdict(summary), "seconds": round(summary.seconds, 2)}, ok=not summary.failed)
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from collateral.command import Command, Outcome, parse_day
+from collateral.db.clock import check_clock
 from collateral.db.pool import Pool, Role
 from collateral.db.scores import latest_scores, stored_scores
 from collateral.domain import Score
@@ -48,11 +49,15 @@ def _score(args: argparse.Namespace, settings: Settings) -> Outcome:
     policy = load_policy(args.policy)
     check_policy(policy)
     now = datetime.now(UTC)
+    first = parse_day(args.first) if args.first else None
+    if first is not None and first > (now + ONE_DAY).date():  # a day, for zones ahead of UTC
+        raise UsageError(f"--from {first} lies in the future; no day of it can be judged yet.")
     with Pool(settings.require_database(), Role.APP, size=2) as pool:
+        with pool.connection() as connection:
+            check_clock(connection)
         if args.areas:
             summary = raise_present(pool, policy, now)
-        elif args.first:
-            first = parse_day(args.first)
+        elif first is not None:
             summary = score_days(pool, policy, first, parse_day(args.last) if args.last else first, args.site, now)
         else:
             summary = score_now(pool, policy, args.site, now)

@@ -107,7 +107,7 @@ def score_days(
         zone = ZoneInfo(today.sites[site_id].time_zone)
         moments = (datetime(day.year, day.month, day.day, EVALUATION_HOUR, tzinfo=zone).astimezone(UTC) for day in days)
         times[site_id] = [moment for moment in moments if moment <= now]
-    return _run(pool, policy, references, times)
+    return _run(pool, policy, references, times, now)
 
 
 def score_now(pool: Pool, policy: Policy, site_ids: Sequence[str] | None, now: datetime) -> RunSummary:
@@ -119,14 +119,14 @@ def score_now(pool: Pool, policy: Policy, site_ids: Sequence[str] | None, now: d
     today = references.at(now)
     with pool.connection() as connection:
         marked = score_rows.dirty_sites(connection)
-        judged = score_rows.last_evaluations(connection)
+        judged = score_rows.last_evaluations(connection, now)
     stale = [one for one in today.sites if one not in judged or judged[one] < now - STALE]
     due = [one for one in today.sites if one in marked or one in stale]
     wanted = _chosen(today, site_ids) if site_ids is not None else due
     loans = {one.loan_id for one in today.loan_sites if one.site_id in set(wanted)}
     partners = {one.site_id for one in today.loan_sites if one.loan_id in loans and one.site_id in today.sites}
     chosen = sorted(set(wanted) | partners)
-    summary = _run(pool, policy, references, {site_id: [now] for site_id in chosen})
+    summary = _run(pool, policy, references, {site_id: [now] for site_id in chosen}, now)
     with pool.connection() as connection:
         done = {one: at for one, at in marked.items() if one in chosen or one not in today.sites}
         score_rows.clean_sites(connection, done)
@@ -170,7 +170,7 @@ def _present(
         return
     with pool.connection() as connection:
         _lock(connection, f"score site {site_id}")
-        judged = score_rows.last_evaluated(connection, site_id)
+        judged = score_rows.last_evaluated(connection, site_id, now)
         if judged is None or judged < now - STALE:
             return
         reference.write_policy(connection, policy.version, policy.sha256, policy.body)
@@ -191,7 +191,7 @@ def _chosen(today: Reference, site_ids: Sequence[str] | None) -> list[str]:
 
 
 def _run(
-    pool: Pool, policy: Policy, references: References, times: Mapping[str, Sequence[datetime]]
+    pool: Pool, policy: Policy, references: References, times: Mapping[str, Sequence[datetime]], now: datetime
 ) -> RunSummary:
     begin = time.monotonic()
     summary = RunSummary()
@@ -201,10 +201,10 @@ def _run(
     for site_id, moments in progress(times.items(), "scoring", total=len(times), unit="site"):
         if not moments:
             continue
-        result = _site(pool, policy, references, site_id, moments, summary)
+        result = _site(pool, policy, references, site_id, moments, now, summary)
         for moment, parts in result.verified.items():
             verified[moment][site_id] = parts
-    _loans(pool, policy, references, verified, summary)
+    _loans(pool, policy, references, verified, now, summary)
     summary.seconds = round(time.monotonic() - begin, 3)
     return summary
 
@@ -215,6 +215,7 @@ def _site(
     references: References,
     site_id: str,
     moments: Sequence[datetime],
+    now: datetime,
     summary: RunSummary,
 ) -> SiteResult:
     since = moments[0] - timedelta(days=HISTORY_DAYS)
@@ -224,7 +225,7 @@ def _site(
         known = references.at(moments[-1])
         zone = known.sites[site_id].time_zone if site_id in known.sites else "UTC"
         book = _site_book(connection, site_id, SiteCalendar(policy.calendar, zone, known.holidays), policy)
-        judged = score_rows.last_evaluated(connection, site_id)
+        judged = score_rows.last_evaluated(connection, site_id, now)
         result = evaluate_site(site_id, revisions, moments, since, references.at, policy, book, judged)
         summary.scores += score_rows.write_scores(connection, result.scores)
         _write_transitions(connection, policy, result.transitions, references, summary)
@@ -275,12 +276,13 @@ def _loans(
     policy: Policy,
     references: References,
     verified: Mapping[datetime, Mapping[str, Sequence[Verified]]],
+    now: datetime,
     summary: RunSummary,
 ) -> None:
     with pool.connection() as connection:
         _lock(connection, "score loans")
         book, rule = _book(connection, rule=COVENANT_RULE), policy.rules.get(COVENANT_RULE)
-        judged = coverage_rows.last_evaluated(connection)
+        judged = coverage_rows.last_evaluated(connection, now)
         rows: list[coverage_rows.CoverageRow] = []
         steps: list[Transition] = []
         newest: dict[str, tuple[datetime, Sequence[Verified]]] = {}

@@ -73,9 +73,9 @@ def latest_coverage(connection: Connection, loan_ids: Sequence[str] | None = Non
     return list(newest.values())
 
 
-def last_evaluated(connection: Connection) -> dict[str, datetime]:
-    """Per loan the latest time for which its coverage was worked out."""
-    rows = fetch_dicts(connection, "SELECT loan_id, max(at) AS at FROM coverage GROUP BY loan_id")
+def last_evaluated(connection: Connection, now: datetime) -> dict[str, datetime]:
+    """Per loan the latest time up to `now` for which its coverage was worked out."""
+    rows = fetch_dicts(connection, "SELECT loan_id, max(at) AS at FROM coverage WHERE at <= %s GROUP BY loan_id", (now,))
     return {row["loan_id"]: row["at"] for row in rows}
 
 

@@ -156,21 +156,24 @@ def score_from_row(row: Mapping[str, Any]) -> Score:
     )
 
 
-def last_evaluated(connection: Connection, site_id: str) -> datetime | None:
-    """The latest time for which the site was scored; None when it never was."""
+def last_evaluated(connection: Connection, site_id: str, now: datetime) -> datetime | None:
+    """The latest time for which the site was scored; None when it never was. Times after `now` are a wrong clock's."""
     row = fetch_dicts(
-        connection, "SELECT max(at) AS at FROM score WHERE subject_kind = 'site' AND subject_id = %s", (site_id,)
+        connection,
+        "SELECT max(at) AS at FROM score WHERE subject_kind = 'site' AND subject_id = %s AND at <= %s",
+        (site_id, now),
     )[0]
     found: datetime | None = row["at"]
     return found
 
 
-def last_evaluations(connection: Connection) -> dict[str, datetime]:
-    """The latest time for which each site was scored; those never scored are left out."""
+def last_evaluations(connection: Connection, now: datetime) -> dict[str, datetime]:
+    """The latest time up to `now` for which each site was scored; those never scored are left out."""
     rows = fetch_dicts(
         connection,
         "SELECT s.site_id, newest.at FROM site s CROSS JOIN LATERAL (SELECT at FROM score"
-        " WHERE subject_kind = 'site' AND subject_id = s.site_id ORDER BY at DESC LIMIT 1) AS newest",
+        " WHERE subject_kind = 'site' AND subject_id = s.site_id AND at <= %s ORDER BY at DESC LIMIT 1) AS newest",
+        (now,),
     )
     return {row["site_id"]: row["at"] for row in rows}
 

@@ -45,7 +45,8 @@ def test_score_replay_and_usage(
     changed.write_text(POLICY.body.replace("A = 80.0", "A = 99.0"))
     code, refused = run(capsys, "--from", first.isoformat(), "--policy", str(changed))
     assert code == 1 and "new version" in str(refused["error"])
-    for wrong in (("--to", "2026-07-01"), ("--from", "1 July"), ("--replay", "--policy", str(changed))):
+    mixed = ("--replay", "--policy", str(changed))
+    for wrong in (("--to", "2026-07-01"), ("--from", "1 July"), ("--from", "2099-01-01"), mixed):
         assert run(capsys, *wrong)[0] == 2
 
 
@@ -77,3 +78,15 @@ def test_an_auditor_gets_any_past_score_with_what_its_number_is_made_of(
     code, refused = run(capsys, "--replay", "--from", "2026-06-01")
     assert code == 1 and "no stored score" in str(refused["error"])
     assert "swap them" in str(run(capsys, "--replay", "--from", "2026-07-01", "--to", "2026-06-30")[1]["error"])
+
+
+@pytest.mark.parametrize("words", [("score",), ("score", "--areas"), ("observe",), ("observe", "--trackers")])
+def test_nothing_is_judged_by_a_clock_that_is_wrong(
+    database: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLLATERAL_DATABASE_URL", database)
+    assert cli.main([*words, "--json"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr("collateral.db.clock.TOLERANCE", timedelta(microseconds=-1))
+    assert cli.main([*words, "--json"]) == 1
+    assert "nothing was judged" in orjson.loads(capsys.readouterr().out)["error"]

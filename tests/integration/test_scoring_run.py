@@ -12,11 +12,12 @@ import pytest
 
 from collateral.db import alerts, coverage, reference, scores
 from collateral.db.alerts import AlertEvent
+from collateral.db.clock import check_clock
 from collateral.db.observations import write_observations
 from collateral.db.outbox import due
 from collateral.db.pool import Pool, Role, fetch_dicts
 from collateral.domain import AlertState, Borrower, Loan, LoanSite, Portfolio, Price, SiteKind, SubjectKind
-from collateral.errors import CollateralError, InvalidInputError
+from collateral.errors import CollateralError, InvalidInputError, ServiceError
 from scoring.notify import deliver
 from scoring.replay import replay_score
 from scoring.run import References, score_days, score_now
@@ -145,6 +146,27 @@ def test_a_site_of_which_nothing_new_comes_is_judged_again_after_a_day(pool: Poo
     with pool.connection() as connection:
         history = scores.score_history(connection, SubjectKind.SITE, "F1")
     assert history[0].grade != "U" and history[-1].grade == "U", "twenty silent days are not healthy"
+
+
+def test_scores_of_a_clock_that_was_ahead_do_not_hold_alerts_up(pool: Pool) -> None:
+    """A year of silence about alarms otherwise: alerts move only forward."""
+    load(pool, moved(factory(work=lambda day: 0.0 if day >= ONSET else 1.0), "F1"))
+    wrong = score_now(pool, POLICY, None, NOW + timedelta(days=400))
+    assert wrong.scores == 3 and "production_stop" not in wrong.alerts
+    with pool.connection() as connection:
+        assert scores.last_evaluated(connection, "F1", NOW) is None
+        assert coverage.last_evaluated(connection, NOW) == {}
+    assert score_now(pool, POLICY, None, NOW).alerts["production_stop"] == 1
+    with pool.connection() as connection:
+        assert scores.last_evaluations(connection, NOW)["F1"] == NOW
+
+
+def test_a_clock_that_differs_from_the_databases_is_told(pool: Pool) -> None:
+    with pool.connection() as connection:
+        check_clock(connection)
+        for hours, said in ((1, "60 minutes ahead of"), (-1, "60 minutes behind")):
+            with pytest.raises(ServiceError, match=rf"{said} the database's .*nothing was judged"):
+                check_clock(connection, datetime.now(UTC) + timedelta(hours=hours))
 
 
 def test_a_site_marked_again_during_the_work_stays_dirty(pool: Pool) -> None:

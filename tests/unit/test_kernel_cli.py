@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
 import logging
@@ -121,6 +122,24 @@ def test_a_mistake_in_the_program_still_ends_as_json(
     assert "Traceback" in shown.err
 
 
+@pytest.mark.parametrize(("error", "said"), [
+    (OSError(errno.ENOSPC, "No space left on device"), "A file cannot be written (No space left on device); make room on"),
+    (OSError(errno.EROFS, "Read-only file system", "/srv/x"), "/srv/x cannot be used (Read-only file system); make its"),
+    (PermissionError(errno.EACCES, "Permission denied", "/srv/x"), "/srv/x cannot be used (Permission denied); give this"),
+])  # fmt: skip
+def test_a_full_disk_and_a_closed_folder_end_in_a_sentence(
+    no_services: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("collateral.portfolio.commands.schema_json", fail)
+    assert main(["portfolio", "schema", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["error"].startswith(said) and "COLLATERAL_RUNTIME" in shown.err
+    assert "Traceback" not in shown.err
+
+
 def test_ctrl_c_while_packages_are_loaded_ends_in_a_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,8 +187,9 @@ def test_a_time_that_cannot_be_meant_is_a_usage_error(text: str) -> None:
 
 
 def test_what_is_to_come_cannot_be_observed(no_services: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["observe", "--until", "2199-01-01T00:00:00Z", "--json"]) == 2
-    assert "lies in the future" in json.loads(capsys.readouterr().out)["error"]
+    for words in (("--until", "2199-01-01T00:00:00Z"), ("--since", "2099-01-01")):
+        assert main(["observe", *words, "--json"]) == 2
+        assert "lies in the future" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_a_number_of_more_than_64_bits_is_still_one_object(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from affine import Affine
 from shapely.geometry import box
 
 from collateral.domain import Quality, Site, SiteKind
+from collateral.errors import ServiceError
 from detection.evidence import write_evidence
 from detection.locate import Located
 from imagery.grid import GridSpec, PixelSize
@@ -115,3 +118,20 @@ def test_another_outline_leaves_the_old_evidence_alone(tmp_path: Path) -> None:
     assert second.picture != first.picture and second.geojson != first.geojson
     assert (tmp_path / first.picture).read_bytes() == kept
     assert len(list((tmp_path / "F1").iterdir())) == 4
+
+
+def test_a_memory_that_cannot_be_opened_is_told_and_left_alone(tmp_path: Path) -> None:
+    place = tmp_path / "seen.sqlite"
+    place.mkdir()
+    with pytest.raises(ServiceError, match=r"cannot be used .*make room on its disk"):
+        SeenFiles(place)
+    assert place.is_dir()
+
+
+def test_what_cannot_be_remembered_is_read_all_the_same(tmp_path: Path) -> None:
+    """As on a disk that filled up meanwhile."""
+    path, place, counting = write(tmp_path / "s.tif"), tmp_path / "m" / "seen.sqlite", Counting()
+    with SeenFiles(place, counting) as seen, closing(sqlite3.connect(place, isolation_level=None)) as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON seen BEGIN SELECT RAISE(ABORT, 'full'); END")
+        assert seen.inspect(path) == seen.inspect(path) == inspect(path)
+    assert counting.files == ["s.tif", "s.tif"]
