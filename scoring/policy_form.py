@@ -11,6 +11,7 @@ from collateral.errors import InvalidInputError
 
 _FREE = frozenset({"baseline", "indicator", "rule", "trust", "calendar.spring_festival", "coverage.appraised_haircut"})
 """Tables whose names are the file's own, or are judged where they are read."""
+_BASELINE = {"until_days": (0, 3650), "from_days": (1, 3650), "min_n": (1, 1000), "min_spread": (0, 10)}
 _GRADES = "ABCD"
 _LEAP_YEAR = 2024
 _WHOLE = frozenset({"slots", "min_n", "spring_before_days", "spring_after_days"})
@@ -32,7 +33,7 @@ def check_form(tree: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         raise InvalidInputError("The policy's version is missing or empty; name it, for example version = '2026.3'.")
     _check_grades(tree.get("grades", {}))
     for name, row in tree.get("baseline", {}).items():
-        for key, (low, high) in {"until_days": (0, 3650), "from_days": (1, 3650), "min_n": (1, 1000), "min_spread": (0, 10)}.items():
+        for key, (low, high) in _BASELINE.items():
             _check_range(f"baseline.{name}.{key}", row.get(key), low, high)
         if row.get("from_days", 0) <= row.get("until_days", 0):
             raise InvalidInputError(f"The policy's baseline.{name} has no days between from_days and until_days; widen it.")
