@@ -116,8 +116,16 @@ class Scheduler:
                 jobs.set_interval(session, name, every_s)
 
     def tick(self) -> bool:
-        """One look: what ended, what died with another scheduler, what is due. True while anything runs or waits."""
+        """One look: what ended, what died with another scheduler, what is due. True while anything runs or waits.
+
+        Raises:
+            ServiceError: the database is away, full, only reads or was not migrated.
+        """
         session = self._connected()
+        with in_words(session):
+            return self._look(session)
+
+    def _look(self, session: Connection) -> bool:
         now = datetime.now(UTC)
         self._reap(session)
         lost = jobs.recover(session, self._children.keys(), now)

@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from collateral.errors import IntegrityError, InvalidInputError
+from collateral.files import write_whole
 
 FOLDER = Path(__file__).parent / "weights"
 _LIMIT_BYTES = 16 * 2**20
@@ -100,9 +101,7 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all. Raises `InvalidInputError` when its folder is missing."""
     if not path.parent.is_dir():
         raise InvalidInputError(f"{path.parent} is no folder; create it, or name another file.")
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, text.encode())
 
 
 def read_weights(weights: Path, network: str) -> tuple[dict[str, Tensor], Card]:

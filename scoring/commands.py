@@ -82,13 +82,13 @@ def _replay(args: argparse.Namespace, settings: Settings) -> Outcome:
         references = References(pool)
         with pool.connection() as connection:
             stored = _stored(connection, args, references)
+            missing = sorted(set(args.site or ()) - {one.subject_id for one in stored})
+            if missing or not stored:
+                what = f" of site {', '.join(missing)}" if missing else ""
+                raise InvalidInputError(
+                    f"There is no stored score{what} to replay; run `collateral score` first, or name another site or day."
+                )
             replays = [replay_score(connection, one, references.at) for one in progress(stored, "replaying")]
-    missing = sorted(set(args.site or ()) - {one.subject_id for one in stored})
-    if missing or not replays:
-        what = f" of site {', '.join(missing)}" if missing else ""
-        raise InvalidInputError(
-            f"There is no stored score{what} to replay; run `collateral score` first, or name another site or day."
-        )
     differing: dict[str, list[str]] = {}
     for one in replays:
         if not one.same:

@@ -11,6 +11,7 @@ from collateral.errors import InvalidInputError
 
 _FREE = frozenset({"baseline", "indicator", "rule", "trust", "calendar.spring_festival", "coverage.appraised_haircut"})
 """Tables whose names are the file's own, or are judged where they are read."""
+_BASELINE = {"until_days": (0, 3650), "from_days": (1, 3650), "min_n": (1, 1000), "min_spread": (0, 10)}
 _GRADES = "ABCD"
 _LEAP_YEAR = 2024
 _WHOLE = frozenset({"slots", "min_n", "spring_before_days", "spring_after_days"})
@@ -32,7 +33,7 @@ def check_form(tree: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         raise InvalidInputError("The policy's version is missing or empty; name it, for example version = '2026.3'.")
     _check_grades(tree.get("grades", {}))
     for name, row in tree.get("baseline", {}).items():
-        for key, (low, high) in {"until_days": (0, 3650), "from_days": (1, 3650), "min_n": (1, 1000)}.items():
+        for key, (low, high) in _BASELINE.items():
             _check_range(f"baseline.{name}.{key}", row.get(key), low, high)
         if row.get("from_days", 0) <= row.get("until_days", 0):
             raise InvalidInputError(f"The policy's baseline.{name} has no days between from_days and until_days; widen it.")
@@ -49,11 +50,15 @@ def check_form(tree: Mapping[str, Any], model: Mapping[str, Any]) -> None:
 
 
 def _check_types(given: Mapping[str, Any], model: Mapping[str, Any], place: str) -> None:
-    """Names and types of a table against those of the shipped one; a name that is free has the type of any other there."""
+    """Names and types of a table against those of the shipped one; a name that is free has the type of any other there, and
+    a row may hold what any other row holds."""
     free = place in _FREE
+    of_any = {name: value for row in model.values() if free and isinstance(row, dict) for name, value in row.items()}
     for key, value in given.items():
         name = f"{place}.{key}" if place else key
         like = model.get(key, next(iter(model.values())) if free else None)
+        if free and isinstance(like, dict):
+            like = of_any | like
         if like is None:
             if place.partition(".")[0] in _FREE:
                 continue  # fields of a rule or an indicator that the shipped one leaves away: told where it is made

@@ -30,7 +30,7 @@ def open_connection(url: str, application: str = "collateral") -> Connection:
             "%40 and so on, and behind a ? only options that libpq has."
         ) from None
     except psycopg2.OperationalError as error:
-        text = str(error).strip()
+        text = " ".join(str(error).split())
         if any(sign in text for sign in _UNREADABLE):
             raise InvalidInputError(f"COLLATERAL_DATABASE_URL cannot be read as an address ({text}); correct it.") from error
         if any(sign in text for sign in _REFUSED):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -215,11 +215,11 @@ def _behind(error: psycopg2.Error, held: Connection) -> CollateralError | None:
     if not isinstance(error, _NOT_THERE):
         return None
     newest, version = available()[-1].version, 0
-    with suppress(psycopg2.Error), held.cursor() as cursor:  # outside a transaction, or in one that was rolled back
+    # Outside a transaction, or in one that was rolled back; nobody may go on under the rights of the login.
+    with closing(held), suppress(psycopg2.Error), held.cursor() as cursor:
         cursor.execute("RESET ROLE")
         cursor.execute("SELECT coalesce(max(version), 0) FROM schema_migration")
         version = int((cursor.fetchone() or (0,))[0])
-    held.close()
     if version >= newest:
         return None
     has = f"is at {version:04d}, this release needs {newest:04d}" if version else "is not there yet"

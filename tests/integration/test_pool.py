@@ -107,7 +107,7 @@ def test_an_address_that_is_wrong_is_told_with_its_remedy_and_without_the_passwo
     for act in (lambda url: connect(url, Role.APP), migrate):
         with pytest.raises(CollateralError, match=said) as caught:
             act(change(database))
-        assert "s3same" not in str(caught.value).replace("_s3same", "")
+        assert "s3s" not in str(caught.value).replace("_s3same", "")
 
 
 def test_a_login_without_the_roles_is_told_who_gives_them(database: str) -> None:

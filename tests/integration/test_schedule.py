@@ -23,7 +23,7 @@ from collateral.db.pool import Pool, fetch_dicts
 from collateral.errors import InvalidInputError
 from collateral.schedule import Folders, Scheduler, read_tail
 from collateral.settings import Settings
-from tests.conftest import execute
+from tests.conftest import execute, with_database
 
 QUICK = Job("quick", ("portfolio", "schema", "--json"), every_s=3_600)
 FAILING = Job("failing", ("portfolio", "import", "/nowhere"), every_s=3_600)
@@ -90,6 +90,23 @@ def test_runs_what_is_due_and_keeps_exit_code_and_output(database: str, schedule
     assert (done["status"], done["exit_code"]) == ("done", 0) and "the day off" in done["output_tail"]
     assert (failed["status"], failed["exit_code"]) == ("failed", 2) and "is not a folder" in failed["output_tail"]
     assert done["started_at"] <= done["finished_at"] and done["scheduler"].endswith(f":{os.getpid()}")
+
+
+def test_a_database_that_only_reads_for_a_while_does_not_end_the_scheduler(database: str, scheduler: Scheduler) -> None:
+    scheduler.prepare((QUICK,))
+    name = database.rpartition("/")[2]
+    execute(database, "ALTER DATABASE {} SET default_transaction_read_only = on", name)
+    scheduler.close()  # the next look makes a new session, as after a failover
+    stop = threading.Event()
+    thread = threading.Thread(target=scheduler.run, args=(stop,))
+    thread.start()
+    try:
+        until(lambda: scheduler.stats().reconnects > 0)
+        execute(with_database(database, "postgres"), "ALTER DATABASE {} RESET default_transaction_read_only", name)
+        until(lambda: scheduler.stats().done == 1)
+    finally:
+        stop.set()
+        thread.join(30)
 
 
 def test_only_the_output_of_failed_jobs_stays_as_a_file(settings: Settings, scheduler: Scheduler) -> None:

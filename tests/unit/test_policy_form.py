@@ -28,7 +28,10 @@ from tests.scoring_support import POLICY
     ('["01-01", 1]', '"01-01"', "calendar.fixed holds '01-01'"),
     ("pv_array = 0.3", "pv_array = 30", "coverage.appraised_haircut.pv_array is 30; give 0 to 1"),
     ("from_days = 300.0", "from_days = 3.0", "baseline.daily has no days between"),
+    ("min_spread = 0.02", "min_spread = -0.02", "baseline.daily.min_spread is -0.02; give 0 to 10"),
     ("slots = 10", "slots = 10.5", "slots is 10.5, which is no whole number"),
+    ("[indicator.energy]", '[indicator.energy]\nleast_normal = "a"', "energy.least_normal is 'a', which is no number"),
+    ("[indicator.energy]", "[indicator.energy]\nleast_normal = nan", "indicator.energy.least_normal is nan"),
     ("prior = ", 'prior = "', "is not valid"),
     ("[coverage]", "[coverag]", "coverag is read by nothing"),
 ])  # fmt: skip
