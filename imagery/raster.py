@@ -45,7 +45,8 @@ _COLOUR_WORD = re.compile(
     r"(?<![a-z])(near.?infrared|infrared|nir|swir|red.?edge|red|green|blue)(?![a-z])", re.IGNORECASE
 )
 _SEE_THROUGH = 0.5
-"""A transparency band with a larger share neither clear nor opaque is another kind of band under a wrong name."""
+"""A transparency band with a larger share neither clear nor opaque is infrared under a wrong name: so aerial surveys of four
+bands are written, and the colours before it are what they are said to be."""
 _PICK_BANDS = (
     "write the three colours only; where they lie in the order blue, green, red: "
     "gdal_translate -b 3 -b 2 -b 1 -colorinterp red,green,blue"
@@ -146,9 +147,8 @@ def inspect(path: Path, driver: str = DRIVER, spectral: bool = False) -> RasterF
                 bands = _colour_bands(path, dataset, sha256)
             try:
                 with damage_is_an_error():
-                    _check_content(path, dataset, bands, 0.0 if named is not None else _BLACK, sha256)
-                    if named is None:
-                        _check_transparency(path, dataset, sha256)
+                    masked = _has_mask(dataset)
+                    _check_content(path, dataset, bands, 0.0 if named is not None else _BLACK, masked, sha256)
             except (RasterioError, RasterioIOError) as error:
                 detail = f"pixels in it cannot be decoded ({_short(error.__cause__ or error)}); copy it again."
                 raise RasterRejectedError(path, Reason.DAMAGED, detail, sha256) from error
@@ -162,7 +162,7 @@ def inspect(path: Path, driver: str = DRIVER, spectral: bool = False) -> RasterF
                 affine=dataset.transform,
                 gsd_m=gsd_m,
                 bands=bands,
-                has_mask=_has_mask(dataset),
+                has_mask=masked,
                 tags={str(key): str(value) for key, value in dataset.tags().items()},
                 spectral=named,
             )
@@ -294,26 +294,12 @@ def _ground_sampling_distance(
     return gsd_m
 
 
-def _check_content(path: Path, dataset: Any, colours: tuple[int, int, int], black: float, sha256: str) -> None:
+def _check_content(
+    path: Path, dataset: Any, colours: tuple[int, int, int], black: float, masked: bool, sha256: str
+) -> None:
     """Looks for any valid pixel."""
-    if not any(_probe(dataset, list(colours), black, *where).any() for where in _probes(dataset)):
+    if not any(_probe(dataset, list(colours), black, masked, *where).any() for where in _probes(dataset)):
         raise RasterRejectedError(path, Reason.ALL_NODATA, "not one pixel holds data; leave it out.", sha256)
-
-
-def _check_transparency(path: Path, dataset: Any, sha256: str) -> None:
-    """Four bands of 8 bit are easily written as colours and transparency when the fourth is infrared."""
-    for number, kind in enumerate(dataset.colorinterp, start=1):
-        if kind is not ColorInterp.alpha:
-            continue
-        parts = [
-            dataset.read(number, window=window, out_shape=shape, resampling=Resampling.nearest).ravel()
-            for window, shape in _probes(dataset)
-        ]
-        values = np.concatenate(parts)
-        between = float(np.mean((values > 0) & (values < 255)))
-        if between > _SEE_THROUGH:
-            detail = f"its band {number} is marked as transparency, and {between:.0%} of it is neither clear nor opaque; "
-            raise RasterRejectedError(path, Reason.WRONG_BANDS, detail + _PICK_BANDS + ".", sha256)
 
 
 def _probes(dataset: Any) -> list[tuple[Window | None, tuple[int, ...] | None]]:
@@ -328,12 +314,12 @@ def _probes(dataset: Any) -> list[tuple[Window | None, tuple[int, ...] | None]]:
 
 
 def _probe(
-    dataset: Any, bands: list[int], black: float, window: Window | None, shape: tuple[int, ...] | None
+    dataset: Any, bands: list[int], black: float, masked: bool, window: Window | None, shape: tuple[int, ...] | None
 ) -> NDArray[np.bool_]:
     out_shape = None if shape is None else (len(bands), *shape)
     pixels = dataset.read(bands, window=window, out_shape=out_shape, resampling=Resampling.nearest)
     valid: NDArray[np.bool_] = pixels.max(axis=0) > black
-    if _has_mask(dataset):
+    if masked:
         valid &= dataset.dataset_mask(window=window, out_shape=None if shape is None else shape) > 0
     return valid
 
@@ -365,4 +351,17 @@ def _colour_bands(path: Path, dataset: Any, sha256: str) -> tuple[int, int, int]
 
 
 def _has_mask(dataset: Any) -> bool:
-    return any(MaskFlags.all_valid not in flags for flags in dataset.mask_flag_enums)
+    """Whether the file says which pixels hold data. Infrared in a transparency band says it of none: water is dark in it."""
+    flags = dataset.mask_flag_enums
+    if any(MaskFlags.alpha in own for own in flags) and _transparency_is_infrared(dataset):
+        return False
+    return any(MaskFlags.all_valid not in own for own in flags)
+
+
+def _transparency_is_infrared(dataset: Any) -> bool:
+    number = list(dataset.colorinterp).index(ColorInterp.alpha) + 1
+    values = np.concatenate([
+        dataset.read(number, window=window, out_shape=shape, resampling=Resampling.nearest).ravel()
+        for window, shape in _probes(dataset)
+    ])  # fmt: skip
+    return bool(np.mean((values > 0) & (values < 255)) > _SEE_THROUGH)

@@ -109,7 +109,6 @@ BAD: dict[str, tuple[Reason, Callable[[Path], Path]]] = {
     "eight_bands": (Reason.WRONG_BANDS, lambda path: write_tif(path, _pixels(8))),
     "palette": (Reason.WRONG_BANDS, _palette),
     "four_bands_that_say_nothing": (Reason.WRONG_BANDS, lambda path: in_colours(path, "----")),
-    "infrared_said_to_be_transparency": (Reason.WRONG_BANDS, lambda path: in_colours(path, "rgba")),
     "two_bands_and_transparency": (
         Reason.WRONG_BANDS,
         lambda path: in_colours(path, "--a", pixels=np.concatenate([_pixels(2), _pixels(1, fill=255)])),

@@ -13,7 +13,9 @@ from pyproj import Transformer
 
 from collateral.errors import UsageError
 from imagery.catalogue import find_scenes
+from imagery.grid import GridSpec, PixelSize
 from imagery.raster import RasterRejectedError, inspect
+from imagery.reader import read_pixels
 from imagery.scenes import open_scene
 from tests.bad_rasters import BAD, ORIGIN, UTM, in_colours, write_tif
 
@@ -105,6 +107,16 @@ def test_transparency_and_internal_masks_are_no_infrared(tmp_path: Path) -> None
     pixels[3, :20], pixels[3, 20:30], pixels[3, 30:] = 0, np.linspace(1, 254, 10)[:, None], 255
     facts = open_scene(in_colours(tmp_path / "a.tif", "rgba", pixels=pixels)).facts
     assert facts.bands == (1, 2, 3) and facts.has_mask
+
+
+def test_infrared_said_to_be_transparency_masks_nothing(tmp_path: Path) -> None:
+    """So aerial surveys of red, green, blue and infrared are written; water is dark in infrared."""
+    pixels = np.full((4, 64, 64), 120, np.uint8)
+    pixels[3, :20] = 0
+    scene = open_scene(in_colours(tmp_path / "a.tif", "rgba", pixels=pixels))
+    assert scene.facts.bands == (1, 2, 3) and not scene.facts.has_mask
+    grid = GridSpec(scene.record.epsg, scene.facts.affine, PixelSize(64, 64))
+    assert read_pixels(scene.facts, grid).valid.all()
 
 
 def test_a_lean_that_moves_no_pixel_is_no_rotation(tmp_path: Path) -> None:
