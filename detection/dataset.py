@@ -304,13 +304,12 @@ def _slot(row: Row, root: Path) -> Chip:
     if kind not in SLOT_KINDS:
         remedy = f"it is one of {', '.join(SLOT_KINDS)}, or empty for a parking bay"
         raise LabelledDataError(root / "index.csv", int(row[ROW]), f"the kind {kind!r} is unknown", remedy)
-    return _chip(row, root, 0.0)
+    return _chip(row, root, 0.0, kind)
 
 
-def _chip(row: Row, folder: Path, gsd_m: float) -> Chip:
+def _chip(row: Row, folder: Path, gsd_m: float, kind: str = PARKING_BAY) -> Chip:
     picture = read_picture(picture_path(folder, row["name"]))
-    more = row.get("group") or "", row.get("kind") or PARKING_BAY, row.get("goods") or ""
-    return Chip(row["name"], gsd_m, picture, int(float(row["label"])), *more)
+    return Chip(row["name"], gsd_m, picture, int(float(row["label"])), row.get("group") or "", kind, row.get("goods") or "")
 
 
 def read_masks_folder(
